@@ -1,0 +1,134 @@
+"""What the registry says and hears: images, tags, pulls, referrers, repositories."""
+
+from typing import ClassVar
+
+from shared.events.event import Event, Fact, Job
+
+
+class ImageEvent(Event):
+    """Common to all that happens to one image of a repository."""
+
+    repository: str
+    """The repository's id, such as `web`."""
+    image: str
+    """The image's name inside the repository; slashes are allowed."""
+
+    def resource(self) -> str:
+        """Images are announced by repository."""
+        return self.repository
+
+
+class ImagePushed(ImageEvent):
+    """A manifest and all it refers to are durable, and the tag, if any, points at it."""
+
+    topic: ClassVar[str] = "image.pushed"
+
+    digest: str
+    tag: str = ""
+    previous_digest: str = ""
+    """What the tag pointed at before."""
+    unchanged: bool = False
+    """The tag pointed at this digest already; its metadata was refreshed."""
+    media_type: str
+    artifact_type: str = ""
+    subject_digest: str = ""
+    """The manifest that this one refers to as its subject."""
+    size: int
+    """Bytes of the manifest, its config and its layers, each counted once."""
+    platforms: tuple[str, ...] = ()
+    uploaded: str
+    """When, RFC 3339."""
+
+
+class ImageUntagged(ImageEvent):
+    """A tag is gone; the manifest stays."""
+
+    topic: ClassVar[str] = "image.untagged"
+
+    tag: str
+    digest: str
+
+
+class ImageDeleted(ImageEvent):
+    """A manifest is gone, together with the tags that pointed at it."""
+
+    topic: ClassVar[str] = "image.deleted"
+
+    digest: str
+    tags: tuple[str, ...] = ()
+    media_type: str = ""
+
+
+class ImagePulled(ImageEvent):
+    """Pulls of a digest since the last such event; a hint outside the promise."""
+
+    topic: ClassVar[str] = "image.pulled"
+
+    digest: str
+    count: int
+    last_pulled: str
+
+
+class ReferrerRequested(Job):
+    """Attach this object as a referrer of that digest."""
+
+    topic: ClassVar[str] = "referrer.requested"
+
+    repository: str
+    image: str
+    subject_digest: str
+    artifact_type: str
+    media_type: str
+    object: str
+    """Name of the object in the bucket that becomes the only layer."""
+    annotations: dict[str, str] = {}
+
+    def resource(self) -> str:
+        """Referrers are asked for by repository."""
+        return self.repository
+
+
+class ReferrerAttached(ImageEvent):
+    """The object that was asked for is a referrer now."""
+
+    topic: ClassVar[str] = "referrer.attached"
+
+    subject_digest: str
+    digest: str
+    artifact_type: str
+
+
+class RepositoryState(Fact):
+    """A repository's settings, as they are now."""
+
+    topic: ClassVar[str] = "state.repository"
+
+    repository: str
+    format: str = "DOCKER"
+    mode: str = "STANDARD_REPOSITORY"
+    description: str = ""
+    labels: dict[str, str] = {}
+    immutable_tags: bool = False
+    cleanup_policies: dict[str, dict[str, object]] = {}
+    """By id, in the JSON form of Artifact Registry's CleanupPolicy."""
+    cleanup_policy_dry_run: bool = False
+    created: str = ""
+    updated: str = ""
+
+    def resource(self) -> str:
+        """One fact per repository."""
+        return self.repository
+
+
+class RepositoryChanged(Event):
+    """A repository was made, changed or deleted; its settings are in `state.repository`."""
+
+    topic: ClassVar[str] = "repository.changed"
+
+    repository: str
+    change: str
+    """`created`, `updated` or `deleted`."""
+
+    def resource(self) -> str:
+        """Announced by repository."""
+        return self.repository

@@ -1,0 +1,37 @@
+"""Names of projects, locations, repositories and members, and their escaped form in subjects and keys."""
+
+import re
+import zlib
+from urllib.parse import quote, unquote
+
+PARTITIONS = 64
+
+PROJECT = re.compile(r"[a-z][a-z0-9-]{0,28}[a-z0-9]")
+LOCATION = re.compile(r"[a-z][a-z0-9-]{0,62}")
+REPOSITORY_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|gcr\.io")
+
+_SUBJECT_SAFE = re.compile(r"[^\x21-\x7e]|[%.*>/ ]")
+
+
+def partition_of(project: str) -> str:
+    """The partition tag `00` to `63` of a project: everything one atomic step touches lies in one partition."""
+    return f"{zlib.crc32(project.encode()) % PARTITIONS:02d}"
+
+
+def subject_token(text: str) -> str:
+    """`text` as one token of a bus subject; `_` where there is none."""
+    if not text:
+        return "_"
+    if text == "_":
+        return "%5F"
+    return _SUBJECT_SAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+
+
+def from_subject_token(escaped: str) -> str:
+    """The text that `subject_token` escaped."""
+    return "" if escaped == "_" else unquote(escaped)
+
+
+def path_token(text: str) -> str:
+    """`text` as one segment of an object name or state key, with no slash, colon, brace or space left in it."""
+    return quote(text, safe="@!,;=+$")

@@ -1,0 +1,52 @@
+"""State: small mutable records and the outbox, changed together in one atomic step."""
+
+from shared.state.face import LaneEntry, LaneFull, Lease, Moved, State, StateUnavailable
+from shared.state.keys import Keys
+from shared.state.step import (
+    STAMP,
+    Add,
+    Check,
+    Done,
+    Drop,
+    DropField,
+    FieldAtMost,
+    FieldIs,
+    Index,
+    IsEmpty,
+    IsMember,
+    NotMember,
+    Put,
+    PutField,
+    Step,
+    Unindex,
+    ValueIs,
+    Write,
+)
+
+__all__ = [
+    "STAMP",
+    "Add",
+    "Check",
+    "Done",
+    "Drop",
+    "DropField",
+    "FieldAtMost",
+    "FieldIs",
+    "Index",
+    "IsEmpty",
+    "IsMember",
+    "Keys",
+    "LaneEntry",
+    "LaneFull",
+    "Lease",
+    "Moved",
+    "NotMember",
+    "Put",
+    "PutField",
+    "State",
+    "StateUnavailable",
+    "Step",
+    "Unindex",
+    "ValueIs",
+    "Write",
+]

@@ -1,0 +1,115 @@
+"""The face of the state store: small mutable records, changed only by atomic steps."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.state.step import Done, Step
+
+REQUEST_SECONDS = 900
+"""How long a request key is remembered: longer than any caller retries."""
+
+
+class Moved(Exception):
+    """A check of the step failed: somebody was faster. Read again and decide anew."""
+
+
+class LaneFull(Exception):
+    """The outbox lane is at its limit; nothing was changed. Retryable."""
+
+
+class StateUnavailable(Exception):
+    """The store did not answer in time; whether a step took effect is unknown. Retry with the same request."""
+
+
+@dataclass(frozen=True)
+class LaneEntry:
+    """One event in the outbox, in the order in which it must leave."""
+
+    number: int
+    """Position in the lane, from 1, gapless."""
+    id: str
+    subject: str
+    content: bytes
+    """The finished envelope."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to drain a lane until it is not renewed in time."""
+
+    lane: str
+    token: str
+
+
+class State(Protocol):
+    """What a service remembers. Keys are built by `shared.state.keys`; a service sees only its own.
+
+    Every method raises StateUnavailable when the store cannot be reached in time.
+    """
+
+    async def apply(self, step: Step) -> Done:
+        """Do the step; success means durable. Raises Moved or LaneFull, then nothing was changed."""
+        ...
+
+    async def value(self, key: str) -> str | None:
+        """The value of a key."""
+        ...
+
+    async def field(self, key: str, field: str) -> str | None:
+        """One field of a hash."""
+        ...
+
+    async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        """Several fields of a hash, in the order asked for."""
+        ...
+
+    async def record(self, key: str) -> dict[str, str]:
+        """All fields of a small hash; empty when there is none."""
+        ...
+
+    async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
+        """Members of an index whose scores are all 0, in byte order: a page beginning behind `after`."""
+        ...
+
+    async def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> list[tuple[str, float]]:
+        """Members of an index by score, both ends included, lowest first."""
+        ...
+
+    async def has_member(self, key: str, member: str) -> bool:
+        """Whether the index holds the member."""
+        ...
+
+    async def size(self, key: str) -> int:
+        """How many members the index has."""
+        ...
+
+    async def generation(self, partition: str, counter: str) -> int:
+        """The last generation given by that counter; 0 before the first."""
+        ...
+
+    # The outbox, for the relay.
+
+    async def busy_lanes(self) -> list[str]:
+        """Lanes of this service that hold entries."""
+        ...
+
+    def woken(self) -> AsyncIterator[str]:
+        """Names of lanes that got entries, from any replica, as it happens; a hint: none is promised."""
+        ...
+
+    async def acquire(self, lane: str, token: str, seconds: float) -> bool:
+        """Take or renew the lane's lease for `token`; False when another holds it."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back, if it is still ours."""
+        ...
+
+    async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
+        """The oldest entries of a lane."""
+        ...
+
+    async def remove(self, lease: Lease, last: int) -> bool:
+        """Remove entries up to and including `last`; False, and nothing removed, when the lease is not ours."""
+        ...

@@ -1,0 +1,28 @@
+"""How state keys are written: partition tag, service, kind, then what they are about."""
+
+from dataclasses import dataclass
+
+from shared.names import PARTITIONS, partition_of, path_token
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Writes the keys of one service: `{07}:registry:tags:acme:web:app`."""
+
+    service: str
+
+    def of(self, project: str, kind: str, *parts: str) -> str:
+        """The key of a record of a project; the project itself is the first part."""
+        return self.at(partition_of(project), kind, project, *parts)
+
+    def at(self, partition: str, kind: str, *parts: str) -> str:
+        """The key of a record of a partition."""
+        return ":".join((f"{{{partition}}}", self.service, kind, *map(path_token, parts)))
+
+    def lane(self, partition: str, stream: str) -> str:
+        """The outbox lane of one partition for one stream."""
+        return self.at(partition, "lane", stream)
+
+    def all_partitions(self) -> list[str]:
+        """Every partition tag."""
+        return [f"{number:02d}" for number in range(PARTITIONS)]

@@ -1,0 +1,255 @@
+"""State in memory: for tests, for simulation and for a service that is tried alone; gone when the process ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from shared.events import Draft
+from shared.state.face import REQUEST_SECONDS, LaneEntry, LaneFull, Lease, Moved
+from shared.state.keys import Keys
+from shared.state.step import (
+    Add,
+    Check,
+    Done,
+    Drop,
+    DropField,
+    FieldAtMost,
+    FieldIs,
+    Index,
+    IsEmpty,
+    IsMember,
+    NotMember,
+    Put,
+    PutField,
+    Stamp,
+    Step,
+    Unindex,
+    Value,
+    ValueIs,
+    Write,
+)
+
+
+@dataclass
+class _Lane:
+    entries: list[LaneEntry] = field(default_factory=list[LaneEntry])
+    last: int = 0
+    holder: str = ""
+    until: float = 0.0
+
+
+@dataclass
+class MemoryStore:
+    """What all replicas of all services share; each service looks at it through a `MemoryState` of its own."""
+
+    values: dict[str, str] = field(default_factory=dict[str, str])
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    indexes: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    lanes: dict[str, _Lane] = field(default_factory=dict[str, _Lane])
+    expiries: dict[str, float] = field(default_factory=dict[str, float])
+    listeners: dict[int, tuple[str, asyncio.Queue[str]]] = field(
+        default_factory=dict[int, tuple[str, asyncio.Queue[str]]]
+    )
+    listened: int = 0
+
+
+class MemoryState:
+    """The state face over a `MemoryStore`. One loop round, without an await, is what makes a step atomic."""
+
+    def __init__(
+        self, service: str, monotonic: Callable[[], float], store: MemoryStore | None = None, lane_limit: int = 100_000
+    ) -> None:
+        """`monotonic` tells the time that leases and expiries run by, in seconds."""
+        self.store = store or MemoryStore()
+        self._keys = Keys(service)
+        self._monotonic = monotonic
+        self._lane_limit = lane_limit
+
+    async def apply(self, step: Step) -> Done:
+        """Do the step whole, or raise and leave everything as it was."""
+        remembered = self._live(self._keys.at(step.partition, "request", step.request))
+        if remembered is not None:
+            generation, _, answer = remembered.partition(" ")
+            return Done(generation=int(generation), answer=answer, again=True)
+        self._refuse_a_full_lane(step)
+        if not all(self._holds(check) for check in step.checks):
+            raise Moved
+        generation = self._count_up(step)
+        for write in step.writes:
+            self._write(write, generation)
+        for draft in step.drafts:
+            self._append(step.partition, draft, generation)
+        request = Put(
+            self._keys.at(step.partition, "request", step.request), f"{generation} {step.answer}", REQUEST_SECONDS
+        )
+        self._write(request, generation)
+        return Done(generation=generation, answer=step.answer)
+
+    async def value(self, key: str) -> str | None:
+        """The value of a key."""
+        return self._live(key)
+
+    async def field(self, key: str, field: str) -> str | None:
+        """One field of a hash."""
+        return self.store.hashes.get(key, {}).get(field)
+
+    async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        """Several fields of a hash."""
+        found = self.store.hashes.get(key, {})
+        return [found.get(field) for field in fields]
+
+    async def record(self, key: str) -> dict[str, str]:
+        """All fields of a hash."""
+        return dict(self.store.hashes.get(key, {}))
+
+    async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
+        """A page of an index, in byte order."""
+        found = sorted(self.store.indexes.get(key, {}), key=str.encode)
+        page = [
+            member for member in found if (not after or member.encode() > after.encode()) and member.startswith(prefix)
+        ]
+        return page[:limit]
+
+    async def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> list[tuple[str, float]]:
+        """Members by score."""
+        found = self.store.indexes.get(key, {}).items()
+        ranked = sorted(found, key=lambda item: (item[1], item[0].encode()))
+        return [(member, score) for member, score in ranked if low <= score <= high][:limit]
+
+    async def has_member(self, key: str, member: str) -> bool:
+        """Whether the index holds the member."""
+        return member in self.store.indexes.get(key, {})
+
+    async def size(self, key: str) -> int:
+        """How many members the index has."""
+        return len(self.store.indexes.get(key, {}))
+
+    async def generation(self, partition: str, counter: str) -> int:
+        """The last generation given by that counter."""
+        return int(self.store.hashes.get(self._keys.at(partition, "generations"), {}).get(counter, "0"))
+
+    async def busy_lanes(self) -> list[str]:
+        """Lanes of this service that hold entries."""
+        own = (self._keys.lane(partition, "") for partition in self._keys.all_partitions())
+        prefixes = tuple(own)
+        return [name for name, lane in self.store.lanes.items() if lane.entries and name.startswith(prefixes)]
+
+    async def woken(self) -> AsyncIterator[str]:
+        """Names of lanes that got entries."""
+        number = self.store.listened = self.store.listened + 1
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.store.listeners[number] = (f":{self._keys.service}:lane:", queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.store.listeners.pop(number, None)
+
+    async def acquire(self, lane: str, token: str, seconds: float) -> bool:
+        """Take or renew the lane's lease."""
+        found = self.store.lanes.setdefault(lane, _Lane())
+        now = self._monotonic()
+        if found.holder not in {"", token} and found.until > now:
+            return False
+        found.holder, found.until = token, now + seconds
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back."""
+        found = self.store.lanes.get(lease.lane)
+        if found is not None and found.holder == lease.token:
+            found.holder = ""
+
+    async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
+        """The oldest entries of a lane."""
+        found = self.store.lanes.get(lane)
+        return found.entries[:limit] if found else []
+
+    async def remove(self, lease: Lease, last: int) -> bool:
+        """Remove what was published, unless the lease has gone to another."""
+        found = self.store.lanes.get(lease.lane)
+        if found is None or found.holder != lease.token or found.until <= self._monotonic():
+            return False
+        found.entries = [entry for entry in found.entries if entry.number > last]
+        return True
+
+    # The step's parts.
+
+    def _live(self, key: str) -> str | None:
+        if self.store.expiries.get(key, self._monotonic() + 1) <= self._monotonic():
+            self.store.values.pop(key, None)
+            self.store.expiries.pop(key, None)
+        return self.store.values.get(key)
+
+    def _refuse_a_full_lane(self, step: Step) -> None:
+        for stream in dict.fromkeys(draft.stream for draft in step.drafts):
+            lane = self.store.lanes.get(self._keys.lane(step.partition, stream))
+            if lane is not None and len(lane.entries) >= self._lane_limit:
+                raise LaneFull(stream)
+
+    def _holds(self, check: Check) -> bool:
+        match check:
+            case ValueIs(key, value):
+                return self._live(key) == value
+            case FieldIs(key, field, value):
+                return self.store.hashes.get(key, {}).get(field) == value
+            case NotMember(key, member):
+                return member not in self.store.indexes.get(key, {})
+            case IsMember(key, member):
+                return member in self.store.indexes.get(key, {})
+            case IsEmpty(key):
+                return not self.store.indexes.get(key) and not self.store.hashes.get(key)
+            case FieldAtMost(key, field, limit):
+                return int(self.store.hashes.get(key, {}).get(field, "0")) <= limit
+            case _:
+                assert_never(check)
+
+    def _count_up(self, step: Step) -> int:
+        if not step.counter:
+            return 0
+        counters = self.store.hashes.setdefault(self._keys.at(step.partition, "generations"), {})
+        generation = int(counters.get(step.counter, "0")) + 1
+        counters[step.counter] = str(generation)
+        return generation
+
+    def _write(self, write: Write, generation: int) -> None:
+        match write:
+            case Put(key, value, seconds):
+                self.store.values[key] = _resolved(value, generation)
+                self.store.expiries.pop(key, None)
+                if seconds is not None:
+                    self.store.expiries[key] = self._monotonic() + seconds
+            case Drop(key):
+                for kind in (self.store.values, self.store.hashes, self.store.indexes, self.store.expiries):
+                    kind.pop(key, None)
+            case PutField(key, field, value):
+                self.store.hashes.setdefault(key, {})[field] = _resolved(value, generation)
+            case DropField(key, field):
+                self.store.hashes.get(key, {}).pop(field, None)
+            case Add(key, field, by):
+                found = self.store.hashes.setdefault(key, {})
+                found[field] = str(int(found.get(field, "0")) + by)
+            case Index(key, member, score):
+                self.store.indexes.setdefault(key, {})[member] = score
+            case Unindex(key, member):
+                self.store.indexes.get(key, {}).pop(member, None)
+            case _:
+                assert_never(write)
+
+    def _append(self, partition: str, draft: Draft, generation: int) -> None:
+        sequences = self.store.hashes.setdefault(self._keys.at(partition, "sequences"), {})
+        counter = f"{draft.topic}|{draft.project}"
+        sequence = int(sequences.get(counter, "0")) + 1
+        sequences[counter] = str(sequence)
+        name = self._keys.lane(partition, draft.stream)
+        lane = self.store.lanes.setdefault(name, _Lane())
+        lane.last += 1
+        lane.entries.append(LaneEntry(lane.last, draft.id, draft.subject, draft.finished(sequence, generation)))
+        for own, queue in self.store.listeners.values():
+            if own in name:
+                queue.put_nowait(name)
+
+
+def _resolved(value: Value, generation: int) -> str:
+    return str(generation) if isinstance(value, Stamp) else value
