@@ -1,0 +1,1 @@
+"""HTTP as every service speaks it: one middleware, Google's error bodies, pages, masks, etags and operations."""
