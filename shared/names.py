@@ -35,3 +35,18 @@ def from_subject_token(escaped: str) -> str:
 def path_token(text: str) -> str:
     """`text` as one segment of an object name or state key, with no slash, colon, brace or space left in it."""
     return quote(text, safe="@!,;=+$")
+
+
+def blob_object(project: str, digest: str) -> str:
+    """The object that holds a blob: one for all repositories of a project, always at the same depth."""
+    return _content_object("blobs", project, digest)
+
+
+def manifest_object(project: str, digest: str) -> str:
+    """The object that holds a manifest's exact bytes."""
+    return _content_object("manifests", project, digest)
+
+
+def _content_object(kind: str, project: str, digest: str) -> str:
+    algorithm, _, content = digest.partition(":")
+    return f"{kind}/{project}/{algorithm}/{content[:2]}/{content}"

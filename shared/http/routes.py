@@ -34,6 +34,6 @@ class Route:
     resource: Resource | None = None
     """The resource that the permission is asked on; None: what the path names, `projects/P/...`."""
     method: str = ""
-    """Google's method name for the audit entry, such as `google.devtools.artifactregistry.v1.ArtifactRegistry.GetRepository`."""
+    """Google's method name for the audit entry, such as `google.iam.admin.v1.GetServiceAccount`."""
     audit: Audit = Audit.ADMIN_READ
     open_because: str = ""
