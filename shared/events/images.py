@@ -1,6 +1,6 @@
 """What the registry says and hears: images, tags, pulls, referrers, repositories."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from shared.events.event import Event, Fact, Job
 
@@ -132,3 +132,27 @@ class RepositoryChanged(Event):
     def resource(self) -> str:
         """Announced by repository."""
         return self.repository
+
+
+class GcrNotification(Event):
+    """An image change as Google's registries tell it on their topic `gcr`, for subscribers that parse just that."""
+
+    topic: ClassVar[str] = "gcr"
+
+    project: str = ""
+    repository: str = ""
+    action: str
+    """`INSERT` or `DELETE`."""
+    digest: str = ""
+    """`HOST/PROJECT/REPOSITORY/IMAGE@sha256:...`."""
+    tag: str = ""
+    """`HOST/PROJECT/REPOSITORY/IMAGE:TAG`."""
+
+    def resource(self) -> str:
+        """Announced by repository."""
+        return self.repository
+
+    def data(self) -> dict[str, Any]:
+        """Google's three fields and no other; where it happened is in the subject."""
+        told = {"action": self.action, "digest": self.digest, "tag": self.tag}
+        return {name: value for name, value in told.items() if value}

@@ -1,0 +1,341 @@
+"""The server's part of the bus in memory: streams, durables and the dead letters, as JetStream keeps them."""
+
+import asyncio
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.bus.face import BusUnavailable, Message, StreamFull
+from shared.bus.fates import Arrival
+from shared.bus.streams import STREAMS, Keeps, Stream
+from shared.clock import Clock
+from shared.events import Event
+from shared.events.contracts import BY_NAME, Topic, durable_of, topic_of
+
+ACK_SECONDS = 30.0
+"""How long a message may go without an answer before another replica gets it."""
+
+
+class Weather(Protocol):
+    """What a simulation makes deliveries suffer."""
+
+    def lag(self) -> float:
+        """Seconds by which a delivery is late; different ones put messages out of order."""
+        ...
+
+    def twice(self) -> bool:
+        """Whether an acknowledged message is delivered once more."""
+        ...
+
+
+class Calm:
+    """Everything at once, in order, and once."""
+
+    def lag(self) -> float:
+        """Never late."""
+        return 0.0
+
+    def twice(self) -> bool:
+        """Never twice."""
+        return False
+
+
+@dataclass(frozen=True)
+class Letter:
+    """Why a message is among the dead, and from where it came."""
+
+    service: str
+    reason: str
+    stream: str
+    number: int
+    subject: str
+    delivery: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message in a stream."""
+
+    number: int
+    id: str
+    subject: str
+    content: bytes
+    topic: str
+    at: float
+    letter: Letter | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message handed to one replica."""
+
+    number: int
+    arrival: Arrival
+
+
+class Bell:
+    """Wakes whoever waits for something to happen."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def next_ring(self) -> asyncio.Future[None]:
+        """Done at the next ring."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    def ring(self) -> None:
+        """Wake all."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+@dataclass
+class MemoryStream:
+    """One stream's messages."""
+
+    kind: Stream
+    limit: int
+    """Messages that a work queue holds before it refuses."""
+    messages: dict[int, Stored] = field(default_factory=dict[int, Stored])
+    last: int = 0
+    seen: dict[str, float] = field(default_factory=dict[str, float])
+    latest: dict[str, int] = field(default_factory=dict[str, int])
+    bell: Bell = field(default_factory=Bell)
+
+    def is_twin(self, message_id: str, now: float) -> bool:
+        """Whether this id was stored within the dedupe window."""
+        return message_id in self.seen and now - self.seen[message_id] < self.kind.dedupe
+
+    def is_full_for(self, more: int) -> bool:
+        """Whether a work queue has no room for so many."""
+        return self.kind.keeps is Keeps.WORK and len(self.messages) + more > self.limit
+
+    def store(self, message: Message, topic: str, now: float, letter: Letter | None = None) -> Stored:
+        """Append a message."""
+        self.last += 1
+        stored = Stored(self.last, message.id, message.subject, message.content, topic, now, letter)
+        self.messages[stored.number] = stored
+        self.seen[message.id] = now
+        if self.kind.keeps is Keeps.LAST:
+            self.messages.pop(self.latest.get(message.subject, 0), None)
+            self.latest[message.subject] = stored.number
+        return stored
+
+    def after(self, position: int) -> Iterator[Stored]:
+        """Messages behind a position."""
+        for number in range(position + 1, self.last + 1):
+            if number in self.messages:
+                yield self.messages[number]
+
+
+class Durable:
+    """A service's place in one topic, shared by its replicas. Late answers to an earlier delivery count for nothing."""
+
+    def __init__(self, broker: "MemoryBroker", stream: MemoryStream, service: str, subjects: str) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._service = service
+        self._prefix = subjects.removesuffix(">")
+        self.bell = Bell()
+        self._due: dict[int, float] = {}
+        self._deliveries: dict[int, int] = {}
+        self._queue: list[tuple[float, int]] = []
+
+    @property
+    def pending(self) -> int:
+        """Messages that are not done with."""
+        return len(self._due)
+
+    def offer(self, stored: Stored) -> None:
+        """A new message of the stream."""
+        if stored.subject.startswith(self._prefix):
+            self._deliveries[stored.number] = 0
+            self._put(stored.number, self._broker.weather.lag())
+
+    async def next(self, clock: Clock) -> Delivery:
+        """The next message that is due, whenever that may be."""
+        while True:
+            change = self.bell.next_ring()
+            if self._broker.away:
+                await change
+                continue
+            delivery = self._take()
+            if delivery is not None:
+                self.bell.ring()
+                return delivery
+            await self._wait(change, clock)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """The message is done with."""
+        if self._is_current(delivery):
+            if self._broker.weather.twice():
+                self._put(delivery.number, self._broker.weather.lag())
+            else:
+                self._forget(delivery.number)
+
+    def again(self, delivery: Delivery, seconds: float) -> None:
+        """Deliver it again after a while."""
+        if self._is_current(delivery):
+            self._put(delivery.number, seconds)
+
+    def in_progress(self, delivery: Delivery) -> None:
+        """Somebody works on it still."""
+        if self._is_current(delivery):
+            self._put(delivery.number, ACK_SECONDS)
+
+    def dead(self, delivery: Delivery, reason: str) -> None:
+        """Put it to the dead letters and be done with it."""
+        if not self._is_current(delivery):
+            return
+        stored = self._stream.messages[delivery.number]
+        name = self._stream.kind.name
+        letter = Letter(self._service, reason, name, stored.number, stored.subject, delivery.arrival.delivery)
+        self._broker.bury(stored, letter)
+        self._forget(delivery.number)
+
+    def _is_current(self, delivery: Delivery) -> bool:
+        known = self._deliveries.get(delivery.number) == delivery.arrival.delivery
+        return known and not self._broker.away
+
+    def _forget(self, number: int) -> None:
+        del self._due[number], self._deliveries[number]
+        if self._stream.kind.keeps is Keeps.WORK:
+            self._stream.messages.pop(number, None)
+
+    def _put(self, number: int, seconds: float) -> None:
+        self._due[number] = self._broker.monotonic() + seconds
+        heapq.heappush(self._queue, (self._due[number], number))
+        self.bell.ring()
+
+    def _first(self) -> tuple[float, int] | None:
+        while self._queue:
+            due, number = self._queue[0]
+            if self._due.get(number) == due:
+                return due, number
+            heapq.heappop(self._queue)
+        return None
+
+    def _take(self) -> Delivery | None:
+        first = self._first()
+        if first is None or first[0] > self._broker.monotonic():
+            return None
+        number = first[1]
+        self._deliveries[number] += 1
+        # Until it is answered it is due when the time for that has run out.
+        self._due[number] = self._broker.monotonic() + ACK_SECONDS
+        heapq.heapreplace(self._queue, (self._due[number], number))
+        stored = self._stream.messages[number]
+        return Delivery(number, Arrival(stored.subject, stored.content, self._deliveries[number]))
+
+    async def _wait(self, change: asyncio.Future[None], clock: Clock) -> None:
+        first = self._first()
+        if first is None:
+            await change
+            return
+        # The timer belongs to the replica that waits, not to whoever rang last: that one may die.
+        timer = asyncio.ensure_future(clock.sleep(max(first[0] - self._broker.monotonic(), 0.0)))
+        timer.add_done_callback(lambda _: change.done() or change.set_result(None))
+        try:
+            await change
+        finally:
+            timer.cancel()
+
+
+class MemoryBroker:
+    """What JetStream is to the real bus. Every call takes effect within one loop round."""
+
+    def __init__(
+        self, clock: Clock, *, weather: Weather | None = None, limits: Mapping[str, int] | None = None
+    ) -> None:
+        """`limits` says how many messages a work queue holds before it refuses."""
+        self.weather: Weather = weather or Calm()
+        self._clock = clock
+        self._streams = {
+            name: MemoryStream(kind, (limits or {}).get(name, 1_000_000)) for name, kind in STREAMS.items()
+        }
+        self._durables: dict[str, Durable] = {}
+        self._by_topic: dict[str, list[Durable]] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._away = False
+
+    @property
+    def away(self) -> bool:
+        """Whether nobody can reach the bus."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        for bell in (*(each.bell for each in self._streams.values()), *(each.bell for each in self._durables.values())):
+            bell.ring()
+
+    @property
+    def pending(self) -> int:
+        """Deliveries that some durable still waits for; 0 when all work is done."""
+        return sum(durable.pending for durable in self._durables.values())
+
+    def monotonic(self) -> float:
+        """The time by the server's clock."""
+        return self._clock.monotonic()
+
+    def stream(self, name: str) -> MemoryStream:
+        """One stream."""
+        return self._streams[name]
+
+    def messages(self, stream: str) -> list[Stored]:
+        """What a stream holds now, in order."""
+        return list(self._streams[stream].messages.values())
+
+    def durable(self, service: str, event: type[Event]) -> Durable:
+        """A service's durable on a topic; the first time it begins with all that the stream holds."""
+        name = durable_of(service, event)
+        if name not in self._durables:
+            topic = BY_NAME.get(event.topic) or Topic(event, said_by=())
+            stream = self._streams[event.stream]
+            self._durables[name] = made = Durable(self, stream, service, topic.heard_by(service))
+            self._by_topic.setdefault(event.topic, []).append(made)
+            for stored in stream.after(0):
+                made.offer(stored)
+        return self._durables[name]
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Store messages of one stream, in order, all or none. Raises BusUnavailable or StreamFull."""
+        if self._away:
+            raise BusUnavailable("the bus is away")
+        topics = [_topic(message) for message in messages]
+        for stream in {topic.event.stream: self._streams[topic.event.stream] for topic in topics}.values():
+            if stream.is_full_for(sum(not stream.is_twin(message.id, self.monotonic()) for message in messages)):
+                raise StreamFull(stream.kind.name)
+        for message, topic in zip(messages, topics, strict=True):
+            self._store(self._streams[topic.event.stream], message, topic.name)
+
+    def bury(self, stored: Stored, letter: Letter) -> None:
+        """Put a message to the dead letters."""
+        message = Message(
+            id=f"dead.{letter.service}.{letter.stream}.{stored.number}",
+            subject=f"dead.{letter.service}.{stored.subject}",
+            content=stored.content,
+        )
+        dead = self._streams["DEAD"]
+        if not dead.is_twin(message.id, self.monotonic()):
+            dead.store(message, stored.topic, self._clock.now(), letter)
+
+    def _store(self, stream: MemoryStream, message: Message, topic: str) -> None:
+        if stream.is_twin(message.id, self.monotonic()):
+            return
+        stored = stream.store(message, topic, self.monotonic())
+        for durable in self._by_topic.get(topic, ()):
+            durable.offer(stored)
+        stream.bell.ring()
+
+
+def _topic(message: Message) -> Topic:
+    topic = topic_of(message.subject)
+    if topic is None:
+        raise BusUnavailable(f"no stream takes {message.subject}")
+    return topic
