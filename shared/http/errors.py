@@ -43,6 +43,10 @@ class Unauthenticated(ApiError):
     rpc, code, http = "UNAUTHENTICATED", 16, 401
 
 
+class InsufficientScope(Unauthenticated):
+    """The token is good, but limited to less than this needs: fetch a wider one."""
+
+
 class PermissionDenied(ApiError):
     """The caller is known and may not."""
 
@@ -89,3 +93,15 @@ class Unavailable(ApiError):
     """State, bus or bucket is away for the moment; nothing is known to have changed. Retry."""
 
     rpc, code, http = "UNAVAILABLE", 14, 503
+
+
+class DeadlineExceeded(ApiError):
+    """The call took longer than it may; whether it took effect is unknown."""
+
+    rpc, code, http = "DEADLINE_EXCEEDED", 4, 504
+
+
+class Internal(ApiError):
+    """A defect of ours; what it was stands in the log under the request's id, never in the answer."""
+
+    rpc, code, http = "INTERNAL", 13, 500

@@ -37,3 +37,7 @@ class Route:
     """Google's method name for the audit entry, such as `google.iam.admin.v1.GetServiceAccount`."""
     audit: Audit = Audit.ADMIN_READ
     open_because: str = ""
+    body: int | None = None
+    """Bytes that the body may have; None: what the face's limits say, 0: no limit, for bodies that are streamed."""
+    seconds: float | None = None
+    """How long a call may take; None: what the face's limits say, 0: no limit, for bodies that are streamed."""

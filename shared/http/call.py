@@ -1,0 +1,162 @@
+"""One call as its handler sees it: who asks, from where, why, and what the audit log will say about it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from shared.clock import Clock
+from shared.events import Cause, caused_id
+from shared.events.audit import AuditAccess, AuditActivity, AuditDenied
+from shared.http.entries import Asked, Origin, log_entry, service_name
+from shared.http.errors import InsufficientScope, PermissionDenied, Unauthenticated, Unavailable
+from shared.http.gate import OUT_OF_SCOPE, STALE, Authoriser
+from shared.http.routes import Audit, Route
+from shared.identity.caller import Caller
+from shared.journal import Journal
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What calls of one face share: whom to ask and where to note."""
+
+    service: str
+    directory: Authoriser
+    journal: Journal | None
+    clock: Clock
+
+
+@dataclass
+class Call:
+    """One request's context."""
+
+    id: str
+    """Ours alone, 32 hexadecimal digits: steps and events are named by it, so a caller must not choose it."""
+    request_id: str
+    """What logs and the answer say: the caller's X-Request-Id where it sent a sane one, else `id`."""
+    caller: Caller
+    traceparent: str
+    ip: str
+    user_agent: str
+    route: Route
+    resource: str
+    """What the route's permission was asked on."""
+    counter: Counter
+    audited: bool = False
+    """Whether an entry about this call is made already, or none is due."""
+    _entries: int = field(default=0, init=False)
+
+    @property
+    def cause(self) -> Cause:
+        """This call as the cause of what is done about it."""
+        return Cause(id=self.id, actor=self.caller.member, traceparent=self.traceparent)
+
+    def activity(  # noqa: PLR0913 - an audit entry has these parts
+        self,
+        *,
+        project: str,
+        method: str = "",
+        resource: str = "",
+        permission: str = "",
+        request: dict[str, Any] | None = None,
+        response: dict[str, Any] | None = None,
+        location: str = "",
+    ) -> AuditActivity:
+        """The entry about this change; it goes into the step that makes the change. Marks the call as audited."""
+        asked = Asked(
+            method=method or self.route.method,
+            resource=resource or self.resource,
+            permission=permission or self.route.permission,
+            kind=self.route.audit if self.route.audit in _WRITES else Audit.ADMIN_WRITE,
+            request=request,
+            response=response,
+            location=location,
+        )
+        self.audited = True
+        entry = self._entry("activity", project, asked)
+        return AuditActivity(project=project, location=location, producer=self.counter.service, entry=entry)
+
+    def changed_nothing(self) -> None:
+        """Said by a handler of a mutating route that found nothing to change, so that no entry is missed."""
+        self.audited = True
+
+    async def may(self, permission: str, resource: str) -> bool:
+        """Whether the caller has one more permission."""
+        return self.counter.directory.decide(self.caller, permission, resource).allowed
+
+    async def require(self, permission: str, resource: str) -> None:
+        """Demand one more permission; raises PermissionDenied, noted, or Unauthenticated for anonymous callers."""
+        ruling = self.counter.directory.decide(self.caller, permission, resource)
+        if ruling.allowed:
+            return
+        if ruling.reason == STALE:
+            raise Unavailable("What is known here of policies is too old to allow changes.", retry_after=10)
+        if ruling.reason == OUT_OF_SCOPE:
+            raise InsufficientScope("The access token is limited to less than this needs.")
+        if self.caller.anonymous:
+            raise Unauthenticated("This needs an access token.")
+        message = f"Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
+        error = PermissionDenied(message, _error_info(permission, resource))
+        self._note_denial(permission, resource, error)
+        raise error
+
+    def note_read(self) -> None:
+        """Note a read where the audit config of the resource wants to know of it."""
+        counter, route = self.counter, self.route
+        if counter.journal is None or self.audited or route.audit not in _READS:
+            return
+        asked = Asked(method=route.method, resource=self.resource, permission=route.permission, kind=route.audit)
+        project = project_of(self.resource)
+        if not counter.directory.audits(self._api(asked), route.audit.value, self.resource, self.caller.member):
+            return
+        entry = self._entry("data_access", project, asked)
+        counter.journal.note([AuditAccess(project=project, producer=counter.service, entry=entry)], self.cause)
+
+    def _note_denial(self, permission: str, resource: str, error: PermissionDenied) -> None:
+        if self.counter.journal is None:
+            return
+        asked = Asked(
+            method=self.route.method,
+            resource=resource,
+            permission=permission,
+            kind=self.route.audit if self.route.audit is not Audit.NONE else Audit.ADMIN_READ,
+            granted=False,
+            status={"code": error.code, "message": str(error)},
+        )
+        project = project_of(resource)
+        event = AuditDenied(project=project, producer=self.counter.service, entry=self._entry("policy", project, asked))
+        self.counter.journal.note([event], self.cause)
+
+    def _api(self, asked: Asked) -> str:
+        return service_name(self.counter.service, asked.permission)
+
+    def _entry(self, log: str, project: str, asked: Asked) -> dict[str, Any]:
+        self._entries += 1
+        origin = Origin(self.counter.service, self.caller, self.ip, self.user_agent, self.traceparent)
+        insert_id = caused_id(self.id, log, self._entries)
+        return log_entry(log, project, origin, asked, now=self.counter.clock.now(), insert_id=insert_id)
+
+
+CALL: web.RequestKey[Call] = web.RequestKey("CALL", Call)
+_WRITES = (Audit.ADMIN_WRITE, Audit.DATA_WRITE)
+_READS = (Audit.ADMIN_READ, Audit.DATA_READ)
+
+
+def call_of(request: web.Request) -> Call:
+    """The context that the middleware made for this request."""
+    return request[CALL]
+
+
+def project_of(resource: str) -> str:
+    """The project that a resource lies in; empty where it lies in none."""
+    kind, _, rest = resource.partition("/")
+    return rest.partition("/")[0] if kind == "projects" else ""
+
+
+def _error_info(permission: str, resource: str) -> dict[str, Any]:
+    return {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "IAM_PERMISSION_DENIED",
+        "domain": "iam.googleapis.com",
+        "metadata": {"permission": permission, "resource": resource},
+    }

@@ -1,0 +1,44 @@
+"""Whether a service lives, whether it is ready and if not why, and what it counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from shared.http.translation import json_answer
+from shared.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Tells why this replica is not ready; an empty list: it is."""
+
+    reasons: Callable[[], list[str]]
+
+
+READY: web.AppKey[Readiness] = web.AppKey("READY", Readiness)
+"""Set by whoever runs the application."""
+
+_ALWAYS = Readiness(list[str])
+
+PATHS = ("/healthz", "/readyz", "/metrics")
+
+
+def add_health(app: web.Application, metrics: Metrics) -> None:
+    """Add the three addresses that need no token: they say nothing about anybody's data."""
+
+    async def ready(request: web.Request) -> web.Response:
+        reasons = request.app.get(READY, _ALWAYS).reasons()
+        return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def counted(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=metrics.text(), content_type="text/plain", charset="utf-8")
+
+    for path, handler in zip(PATHS, (_alive, ready, counted), strict=True):
+        app.router.add_get(path, handler)
+
+
+async def _alive(request: web.Request) -> web.Response:
+    del request
+    return json_answer({"alive": True})

@@ -1,0 +1,125 @@
+"""Settings come from the environment, secrets from files that nobody else may read; a wrong value stops the start."""
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PREFIX = "ENTREPOT_"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class SettingsWrong(ValueError):
+    """A setting is missing or has a value that cannot be; the message says which and why, for whoever starts this."""
+
+
+class Settings(BaseModel):
+    """What every service's process is told. The field `bus_url` is read from `ENTREPOT_BUS_URL`, and so on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: any free port; it stands in the log."""
+    public_url: str = ""
+    """How clients reach this service, where that differs from host and port."""
+    trusted_proxies: str = ""
+    """Networks of gateways whose X-Forwarded-For is believed, separated by commas."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    loop: Literal["uvloop", "asyncio"] | None = None
+    """None: what the service itself prefers."""
+    location: str = Field(default="local", pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    data: Path = Path(".entrepot")
+    """Folder for what this process keeps on disk: the journal, and the bucket of kind `directory`."""
+    replica: str = Field(default="0", pattern=r"^[A-Za-z0-9-]{1,63}$")
+    """Tells the replicas of a service apart that share a data folder."""
+
+    state_url: str = ""
+    """`valkey://HOST:PORT`; empty: in memory, gone when the process ends."""
+    state_user: str = ""
+    state_password_file: Path | None = None
+    state_replicas: int = Field(default=0, ge=0)
+    """How many replicas of the state store must have a change before it counts as done."""
+    state_accept_loss: bool = False
+    """Start on a state store that may lose data."""
+
+    bus_url: str = ""
+    """`nats://HOST:PORT`, several separated by commas; empty: in memory."""
+    bus_user: str = ""
+    bus_password_file: Path | None = None
+    bus_accept_loss: bool = False
+    """Start on a bus that may lose what it acknowledged."""
+
+    bucket: Literal["memory", "directory", "s3"] = "memory"
+    bucket_directory: Path | None = None
+    bucket_endpoint: str = ""
+    bucket_name: str = ""
+    bucket_access_key: str = ""
+    bucket_secret_key_file: Path | None = None
+    bucket_region: str = "us-east-1"
+    bucket_secure: bool = True
+    bucket_public_endpoint: str = ""
+
+    issuer: str = "https://entrepot.local"
+    """Who issues access tokens, as their `iss` says."""
+    audience: str = "entrepot"
+    root_key_file: Path | None = None
+    """The public root key or keys, PEM: they vouch for the keys that tokens are signed with."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otlp_endpoint: str = ""
+    """Where traces go; empty: nowhere."""
+    stop_seconds: float = Field(default=20.0, gt=0)
+    """How long calls under way may take at the end."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long to go on serving, not ready, before the end: for gateways to notice."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.bucket == "directory" and self.bucket_directory is None:
+            raise ValueError("bucket=directory needs bucket_directory")
+        if self.bucket == "s3" and not (self.bucket_endpoint and self.bucket_name):
+            raise ValueError("bucket=s3 needs bucket_endpoint and bucket_name")
+        return self
+
+
+def read(model: type[M], environment: Mapping[str, str], prefix: str = PREFIX) -> M:
+    """The settings of that model in the environment; raises SettingsWrong."""
+    given = {
+        name: environment[prefix + name.upper()]
+        for name in model.model_fields
+        if environment.get(prefix + name.upper(), "") != ""
+    }
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise SettingsWrong("; ".join(_complaint(prefix, dict(found)) for found in error.errors())) from None
+
+
+def secret(path: Path) -> str:
+    """The text of a secret file, without the line's end. Raises SettingsWrong where others may read it."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsWrong(f"the secret file {path} cannot be read: {type(error).__name__}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise SettingsWrong(f"the secret file {path} can be read by others: chmod 600 {path}")
+    return text.strip("\r\n")
+
+
+def secret_or_nothing(path: Path | None) -> str:
+    """The text of a secret file; empty where no file is named."""
+    return "" if path is None else secret(path)
+
+
+def _complaint(prefix: str, found: dict[str, Any]) -> str:
+    """One sentence on one setting. Its value stays out: it may be a secret in the wrong place."""
+    name = "_".join(str(part) for part in found["loc"]).upper()
+    return f"{prefix}{name}: {found['msg']}" if name else str(found["msg"])

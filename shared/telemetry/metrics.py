@@ -1,0 +1,55 @@
+"""What is counted in every service, in Prometheus' form."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """A service's counters; others that it needs it adds to the same `registry`."""
+
+    def __init__(self, service: str, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.service = service
+        self.calls = Histogram(
+            "entrepot_http_seconds",
+            "How long calls took, by route.",
+            ("service", "verb", "route", "code"),
+            buckets=LATENCY,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("entrepot_http_in_flight", "Calls under way.", ("service",), registry=self.registry)
+        self.unaudited = Counter(
+            "entrepot_http_unaudited", "Changes without an audit entry.", ("service", "route"), registry=self.registry
+        )
+        self.handled = Histogram(
+            "entrepot_event_seconds",
+            "How long handlers took, by topic and how they ended.",
+            ("service", "topic", "outcome"),
+            buckets=LATENCY,
+            registry=self.registry,
+        )
+        self._flight = self.in_flight.labels(service)
+        self._series: dict[tuple[str, str, int], Histogram] = {}
+
+    def call_began(self) -> None:
+        """One more call is under way."""
+        self._flight.inc()
+
+    def call_ended(self, verb: str, route: str, code: int, seconds: float) -> None:
+        """A call was answered; `route` is the template, never the path."""
+        self._flight.dec()
+        series = self._series.get((verb, route, code))
+        if series is None:
+            series = self._series[verb, route, code] = self.calls.labels(self.service, verb, route, str(code))
+        series.observe(seconds)
+
+    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for, such as a lane's length."""
+        Gauge(f"entrepot_{name}", what, registry=self.registry).set_function(read)
+
+    def text(self) -> bytes:
+        """Everything counted, as `/metrics` answers it."""
+        return generate_latest(self.registry)
