@@ -6,7 +6,6 @@ deny rules are asked first. What has been worked out is kept until the next fact
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, Protocol, TypeVar
 
 from shared.bus.face import Bus, Heard, View
@@ -172,14 +171,14 @@ class Directory:
                 return Decision(True, permission, resource, "granted on condition", rules.name, principal)  # noqa: FBT003 — the hot path
         return Decision(allowed=False, permission=permission, resource=resource, reason="no grant")
 
-    def audited(self, caller: Caller, service: str, kind: Enum, resource: str) -> bool:
-        """Whether calls of this kind (`DATA_READ`, ...) at `artifactregistry.googleapis.com` or so are to be logged.
+    def audits(self, service: str, log_type: str, resource: str, member: str) -> bool:
+        """Whether calls of this type (`DATA_READ`, ...) at `artifactregistry.googleapis.com` or so are to be logged.
 
         The audit configs of the resource and all its ancestors count together, and so do their exemptions.
         """
         chain = self._chain(resource)
-        return any(rules.audits(service, kind.value) for rules in chain) and not any(
-            rules.exempts(service, kind.value, caller.member) for rules in chain
+        return any(rules.audits(service, log_type) for rules in chain) and not any(
+            rules.exempts(service, log_type, member) for rules in chain
         )
 
     def groups_of(self, member: str) -> frozenset[str]:

@@ -1,7 +1,6 @@
 """Decisions from facts: inheritance, groups, deny, conditions, disabled accounts, age, late words."""
 
 from datetime import UTC, datetime
-from enum import Enum
 
 import pytest
 
@@ -25,11 +24,6 @@ CI = Caller("serviceAccount:ci@demo.iam.entrepot")
 REPOSITORY = "projects/demo/locations/local/repositories/web"
 PULL = "artifactregistry.repositories.downloadArtifacts"
 PUSH = "artifactregistry.repositories.uploadArtifacts"
-
-
-class Kind(Enum):
-    DATA_READ = "DATA_READ"
-    DATA_WRITE = "DATA_WRITE"
 
 
 def policy(full_name: str, *bindings: Binding, deny: tuple[DenyRule, ...] = ()) -> PolicyState:
@@ -211,9 +205,9 @@ def test_a_registry_token_reaches_no_further_than_its_scope() -> None:
 def test_reads_are_audited_as_the_configs_of_all_ancestors_say_together() -> None:
     wanted = {"service": "allServices", "auditLogConfigs": [{"logType": "DATA_READ", "exemptedMembers": [CI.member]}]}
     found = directory(PolicyState(project="demo", full_name="projects/demo", audit_configs=(wanted,)))
-    assert found.audited(ADA, "artifactregistry.googleapis.com", Kind.DATA_READ, REPOSITORY)
-    assert not found.audited(CI, "artifactregistry.googleapis.com", Kind.DATA_READ, REPOSITORY)
-    assert not found.audited(ADA, "artifactregistry.googleapis.com", Kind.DATA_WRITE, REPOSITORY)
+    assert found.audits("artifactregistry.googleapis.com", "DATA_READ", REPOSITORY, ADA.member)
+    assert not found.audits("artifactregistry.googleapis.com", "DATA_READ", REPOSITORY, CI.member)
+    assert not found.audits("artifactregistry.googleapis.com", "DATA_WRITE", REPOSITORY, ADA.member)
 
 
 def test_what_is_remembered_stays_bounded() -> None:
