@@ -49,7 +49,10 @@ class State(Protocol):
     """
 
     async def apply(self, step: Step) -> Done:
-        """Do the step; success means durable. Raises Moved or LaneFull, then nothing was changed."""
+        """Do the step; success means durable. Raises Moved or LaneFull, then nothing was changed.
+
+        A step that writes to a key of another kind (value, hash, index) raises TypeError before it begins.
+        """
         ...
 
     async def value(self, key: str) -> str | None:
@@ -95,7 +98,7 @@ class State(Protocol):
         ...
 
     def woken(self) -> AsyncIterator[str]:
-        """Names of lanes that got entries, from any replica, as it happens; a hint: none is promised."""
+        """Names of empty lanes that get an entry, from any replica, as it happens; a hint: none is promised."""
         ...
 
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:

@@ -75,6 +75,7 @@ class MemoryState:
         self._refuse_a_full_lane(step)
         if not all(self._holds(check) for check in step.checks):
             raise Moved
+        self._refuse_wrong_kinds(step.writes)
         generation = self._count_up(step)
         for write in step.writes:
             self._write(write, generation)
@@ -205,6 +206,23 @@ class MemoryState:
             case _:
                 assert_never(check)
 
+    def _refuse_wrong_kinds(self, writes: Sequence[Write]) -> None:
+        """A key is a value, a hash or an index: a real store would fail half-way, so both refuse before they begin."""
+        dropped = {write.key for write in writes if isinstance(write, Drop)}
+        for write in writes:
+            if write.key in dropped:
+                continue
+            wanted = _kind_of(write)
+            for kind, found in (
+                ("value", self.store.values),
+                ("hash", self.store.hashes),
+                ("index", self.store.indexes),
+            ):
+                if kind != wanted and found.get(write.key):
+                    raise TypeError(f"the step does not fit what is stored: {write.key} is a {kind}")
+            if isinstance(write, Add):
+                int(self.store.hashes.get(write.key, {}).get(write.field, "0"))
+
     def _count_up(self, step: Step) -> int:
         if not step.counter:
             return 0
@@ -244,11 +262,29 @@ class MemoryState:
         sequences[counter] = str(sequence)
         name = self._keys.lane(partition, draft.stream)
         lane = self.store.lanes.setdefault(name, _Lane())
+        if not lane.entries:
+            self._wake(name)
         lane.last += 1
         lane.entries.append(LaneEntry(lane.last, draft.id, draft.subject, draft.finished(sequence, generation)))
+
+    def _wake(self, lane: str) -> None:
         for own, queue in self.store.listeners.values():
-            if own in name:
-                queue.put_nowait(name)
+            if own in lane:
+                queue.put_nowait(lane)
+
+
+def _kind_of(write: Write) -> str:
+    match write:
+        case Put():
+            return "value"
+        case PutField() | DropField() | Add():
+            return "hash"
+        case Index() | Unindex():
+            return "index"
+        case Drop():
+            return "anything"
+        case _:
+            assert_never(write)
 
 
 def _resolved(value: Value, generation: int) -> str:

@@ -1,6 +1,7 @@
 """The atomic step: every check, write and outbox entry of one change, done together or not at all."""
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Final
 
 from shared.events import Draft
@@ -82,6 +83,11 @@ class Put:
     value: Value
     seconds: int | None = None
 
+    def __post_init__(self) -> None:
+        """A lifetime is at least a second: the store's script must never fail half-way."""
+        if self.seconds is not None and self.seconds < 1:
+            raise ValueError(f"{self.key} cannot live {self.seconds} seconds")
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -123,6 +129,11 @@ class Index:
     key: str
     member: str
     score: float = 0.0
+
+    def __post_init__(self) -> None:
+        """A score has a place in an order."""
+        if isnan(self.score):
+            raise ValueError(f"{self.member} cannot be ordered by no number")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""State in Valkey: each step one script, done once however often it is sent, durable before it is answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.clock import Clock
+from shared.state import server
+from shared.state.face import LaneEntry, LaneFull, Lease, Moved, StateUnavailable
+from shared.state.keys import Keys
+from shared.state.script import ACQUIRE, RELEASE, REMOVE, STEP, Argument, StepArguments, lease_of, wake_channel
+from shared.state.server import ValkeySettings
+from shared.state.step import Done, Step
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+class ValkeyState:
+    """The state face over Valkey, for one service.
+
+    An answer that was lost leaves open whether the step was done: it is sent again, with the same request, until the
+    deadline; then StateUnavailable says that it is unknown.
+    """
+
+    def __init__(self, service: str, client: Redis, listener: Redis, clock: Clock, settings: ValkeySettings) -> None:
+        """`client` must not retry by itself; `listener` waits for wakes without a timeout."""
+        self._keys = Keys(service)
+        # The library types its blocking and awaiting clients as one; what comes back is typed here, at our edge.
+        self._client: Any = client
+        self._listener: Any = listener
+        self._clock = clock
+        self._settings = settings
+        self._step, self._acquire, self._release, self._remove = map(
+            client.register_script, (STEP, ACQUIRE, RELEASE, REMOVE)
+        )
+
+    @classmethod
+    def connect(cls, service: str, settings: ValkeySettings, clock: Clock) -> Self:
+        """The state of a service at an address; nothing is sent before the first question."""
+        return cls(service, server.connect(settings), server.connect_listener(settings), clock, settings)
+
+    async def refuse_unsafe(self) -> None:
+        """Raise UnsafeState when the server may lose what it acknowledged, unless the settings accept that."""
+        await self._ask(lambda: server.refuse_unsafe(self._client, accept_loss=self._settings.accept_loss))
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.aclose()
+        await self._listener.aclose()
+        await self._client.connection_pool.disconnect()
+        await self._listener.connection_pool.disconnect()
+
+    async def apply(self, step: Step) -> Done:
+        """Do the step whole, or raise and leave everything as it was."""
+        call = StepArguments(self._keys, step, self._settings.lane_limit)
+        outcome, *rest = await self._ask(lambda: self._run(self._step, call.keys, call.arguments))
+        match outcome, [item.decode() for item in rest]:
+            case b"done", [generation, answer]:
+                return Done(generation=int(generation), answer=answer)
+            case b"again", [remembered]:
+                generation, _, answer = remembered.partition(" ")
+                return Done(generation=int(generation), answer=answer, again=True)
+            case b"full", [stream]:
+                raise LaneFull(stream)
+            case b"moved", _:
+                raise Moved
+            case _, said:
+                raise TypeError(f"the step does not fit what is stored: {' '.join(said)}")
+
+    async def value(self, key: str) -> str | None:
+        """The value of a key."""
+        return _text(await self._ask(lambda: self._client.get(key)))
+
+    async def field(self, key: str, field: str) -> str | None:
+        """One field of a hash."""
+        return _text(await self._ask(lambda: self._client.hget(key, field)))
+
+    async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        """Several fields of a hash."""
+        if not fields:
+            return []
+        return [_text(found) for found in await self._ask(lambda: self._client.hmget(key, list(fields)))]
+
+    async def record(self, key: str) -> dict[str, str]:
+        """All fields of a hash."""
+        found = await self._ask(lambda: self._client.hgetall(key))
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
+        """A page of an index, in byte order."""
+        low, high = _lexical_range(after.encode(), prefix.encode())
+        found = await self._ask(lambda: self._client.zrangebylex(key, low, high, start=0, num=limit))
+        return [member.decode() for member in found]
+
+    async def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> list[tuple[str, float]]:
+        """Members by score."""
+        ends = (repr(low), repr(high))
+        found = await self._ask(lambda: self._client.zrangebyscore(key, *ends, start=0, num=limit, withscores=True))
+        return [(member.decode(), float(score)) for member, score in found]
+
+    async def has_member(self, key: str, member: str) -> bool:
+        """Whether the index holds the member."""
+        return await self._ask(lambda: self._client.zscore(key, member)) is not None
+
+    async def size(self, key: str) -> int:
+        """How many members the index has."""
+        return int(await self._ask(lambda: self._client.zcard(key)))
+
+    async def generation(self, partition: str, counter: str) -> int:
+        """The last generation given by that counter."""
+        return int(await self.field(self._keys.at(partition, "generations"), counter) or "0")
+
+    # The outbox.
+
+    async def busy_lanes(self) -> list[str]:
+        """Lanes of this service that hold entries."""
+        partitions = self._keys.all_partitions()
+        streams = await self._all([("HKEYS", self._keys.at(partition, "lanes")) for partition in partitions])
+        lanes = [
+            self._keys.lane(partition, stream.decode())
+            for partition, found in zip(partitions, streams, strict=True)
+            for stream in sorted(found)
+        ]
+        lengths = await self._all([("XLEN", lane) for lane in lanes])
+        return [lane for lane, length in zip(lanes, lengths, strict=True) if length]
+
+    async def woken(self) -> AsyncIterator[str]:
+        """Names of lanes that got their first entry; what is said while the connection is away is not heard."""
+        while True:
+            try:
+                async with self._listener.pubsub(ignore_subscribe_messages=True) as messages:
+                    await messages.subscribe(wake_channel(self._keys.service))
+                    async for message in messages.listen():
+                        yield message["data"].decode()
+            except server.PASSING:
+                await self._clock.sleep(1.0)
+
+    async def acquire(self, lane: str, token: str, seconds: float) -> bool:
+        """Take or renew the lane's lease."""
+        arguments = (token, int(seconds * 1000))
+        return bool(await self._ask(lambda: self._run(self._acquire, [lease_of(lane)], arguments)))
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back."""
+        await self._ask(lambda: self._run(self._release, [lease_of(lease.lane)], (lease.token,)))
+
+    async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
+        """The oldest entries of a lane; where there are replicas, those have them too."""
+        if self._settings.replicas:
+            await self._all([("PING",)])
+        mark = [("SET", f"{lane}:read", "")] if self._settings.replicas else []
+        *_, found = await self._all([*mark, ("XRANGE", lane, "-", "+", "COUNT", str(limit))])
+        return [_entry(number, fields) for number, fields in found]
+
+    async def remove(self, lease: Lease, last: int) -> bool:
+        """Remove what was published, unless the lease has gone to another."""
+        keys = [lease_of(lease.lane), lease.lane]
+        return bool(await self._ask(lambda: self._run(self._remove, keys, (lease.token, str(last + 1)))))
+
+    # How questions are asked.
+
+    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer or the deadline is over."""
+        pause = _FIRST_PAUSE
+        reason: Exception | None = None
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                while True:
+                    try:
+                        return await question()
+                    except (RedisError, OSError) as error:
+                        if not server.is_passing(error):
+                            raise
+                        reason = error
+                    await self._clock.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+        except TimeoutError:
+            raise StateUnavailable(str(reason or "no answer in time")) from reason
+
+    async def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script; where there are replicas, its answer counts when they have it on disk."""
+        if not self._settings.replicas:
+            return await script(keys=keys, args=arguments)
+        async with self._client.pipeline(transaction=False) as pipe:
+            await script(keys=keys, args=arguments, client=pipe)
+            return (await self._on_replicas(pipe))[0]
+
+    async def _all(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        """The answers to several commands, asked at once."""
+        return await self._ask(lambda: self._at_once(commands)) if commands else []
+
+    async def _at_once(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await self._on_replicas(pipe)
+
+    async def _on_replicas(self, pipe: Any) -> list[Any]:
+        """WAITAOF speaks of its own connection's last write, so there must be one, and both go through one pipeline."""
+        replicas = self._settings.replicas
+        if not replicas:
+            return await pipe.execute()
+        pipe.execute_command("WAITAOF", 1, replicas, 2000)
+        *answers, (_, kept) = await pipe.execute()
+        if kept < replicas:
+            raise server.ReplicasBehind(f"{kept} of {replicas} replicas have the change")
+        return answers
+
+
+def _text(found: Any) -> str | None:
+    return None if found is None else found.decode()
+
+
+def _lexical_range(after: bytes, prefix: bytes) -> tuple[bytes, bytes]:
+    """Byte 255 is in no UTF-8 text, so it ends every prefix."""
+    low = b"(" + after if after and after >= prefix else b"[" + prefix if prefix else b"-"
+    return low, (b"(" + prefix + b"\xff") if prefix else b"+"
+
+
+def _entry(number: bytes, fields: dict[bytes, bytes]) -> LaneEntry:
+    return LaneEntry(
+        number=int(number.partition(b"-")[0]),
+        id=fields[b"id"].decode(),
+        subject=fields[b"subject"].decode(),
+        content=fields[b"content"],
+    )
