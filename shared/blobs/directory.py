@@ -1,0 +1,254 @@
+"""The bucket in a directory of this machine, shared by the services that run on it.
+
+An object appears whole and durable or not at all: it is written beside, synced, and then linked to its name. Blocking
+calls run on threads of the bucket's own, so that neither the event loop nor the computations of others wait for a disk.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from shared.blobs import files
+from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable, RangeInvalid, Stat
+from shared.blobs.names import checked, checked_upload
+
+T = TypeVar("T")
+
+GATHERED = 4 * PIECE
+"""Bytes written by one call: hopping to a thread costs more than writing a small piece."""
+
+
+class DirectoryBlobs:
+    """The blobs face over three folders: `objects`, `uploads` and `temporary`."""
+
+    def __init__(self, root: Path, *, threads: int = 16) -> None:
+        """Makes the folders where they are missing, for this account alone, and clears what a crash left long ago."""
+        self._objects, self._uploads, self._temporary = root / "objects", root / "uploads", root / "temporary"
+        for folder in (self._objects, self._uploads, self._temporary):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
+        self._durable_folders: set[Path] = {self._objects}
+        files.sync_folder(root)
+        files.clear_leftovers(self._temporary)
+
+    async def put(self, name: str, body: AsyncIterable[bytes] | bytes, *, if_absent: bool = False) -> int:
+        """Store an object; its temporary file goes when the body raises."""
+        target = self._objects / checked(name)
+        if isinstance(body, bytes):
+            content = body
+            return await self._in_thread(lambda: self._put_whole(target, content, if_absent=if_absent))
+        descriptor, temporary = await self._in_thread(
+            lambda: tempfile.mkstemp(dir=self._temporary),
+            lambda made: files.close_and_remove(made[0], Path(made[1])),
+        )
+        try:
+            size = await self._write(descriptor, body)
+            await self._in_thread(lambda: self._publish(Path(temporary), target, if_absent=if_absent))
+        finally:
+            await self._in_thread(lambda: files.close_and_remove(descriptor, Path(temporary)))
+        return size
+
+    async def read(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Stream an object or a range of it."""
+        descriptor, size = await self._in_thread(lambda: files.opened(self._objects / checked(name)), _close)
+        try:
+            if start > 0 and start >= size:
+                raise RangeInvalid(name)
+            async for piece in self._pieces(descriptor, start, size if end is None else min(end, size)):
+                yield piece
+        finally:
+            os.close(descriptor)
+
+    async def content(self, name: str, limit: int = 8 * 1024 * 1024) -> bytes:
+        """A small object whole."""
+        return await self._in_thread(lambda: files.whole(self._objects / checked(name), limit))
+
+    async def stat(self, name: str) -> Stat:
+        """Size and time of an object."""
+        found = await self._in_thread(lambda: files.regular(self._objects / checked(name)))
+        return Stat(name, found.st_size, found.st_mtime)
+
+    async def delete(self, name: str) -> None:
+        """Remove an object."""
+        path = self._objects / checked(name)
+        await self._in_thread(lambda: path.unlink(missing_ok=True))
+
+    async def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:
+        """Objects by prefix, a folder at a time."""
+        folder = prefix.rpartition("/")[0]
+        start = self._objects / checked(folder) if folder else self._objects
+        async for found in self._walk(start, f"{folder}/" if folder else "", prefix, after):
+            yield found
+
+    async def presigned(self, name: str, seconds: int) -> str | None:
+        """There is no such address."""
+        del name, seconds
+
+    def path(self, name: str) -> Path | None:
+        """The file behind an object."""
+        return self._objects / checked(name)
+
+    async def stage(self, upload: str) -> None:
+        """Begin a staged upload; one that is there already stays as it is."""
+        path = self._uploads / checked_upload(upload)
+
+        def begin() -> None:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            files.sync_folder(self._uploads)
+
+        await self._in_thread(begin)
+
+    async def append(self, upload: str, offset: int, body: AsyncIterable[bytes]) -> int:
+        """Add bytes at `offset`; a lock on the file keeps two replicas from writing at once."""
+        path = self._uploads / checked_upload(upload)
+        descriptor = await self._in_thread(lambda: files.opened_at(path, offset), os.close)
+        try:
+            return offset + await self._write(descriptor, body)
+        finally:
+            os.close(descriptor)
+
+    async def staged(self, upload: str) -> int:
+        """How many bytes an upload holds."""
+        path = self._uploads / checked_upload(upload)
+        return (await self._in_thread(lambda: files.regular(path))).st_size
+
+    async def staged_bytes(self, upload: str) -> AsyncIterator[bytes]:
+        """The bytes that an upload holds."""
+        path = self._uploads / checked_upload(upload)
+        descriptor, size = await self._in_thread(lambda: files.opened(path), _close)
+        try:
+            async for piece in self._pieces(descriptor, 0, size):
+                yield piece
+        finally:
+            os.close(descriptor)
+
+    async def commit(self, upload: str, name: str) -> None:
+        """Make the staged bytes an object."""
+        path, target = self._uploads / checked_upload(upload), self._objects / checked(name)
+        await self._in_thread(lambda: self._commit(path, target))
+
+    async def abandon(self, upload: str) -> None:
+        """Forget an upload."""
+        path = self._uploads / checked_upload(upload)
+        await self._in_thread(lambda: path.unlink(missing_ok=True))
+
+    async def uploads(self) -> AsyncIterator[Stat]:
+        """Staged uploads by id."""
+        for name, _, found in await self._in_thread(lambda: files.entries(self._uploads)):
+            yield Stat(name, found.st_size, found.st_mtime)
+
+    async def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        """Run `work` on a thread; `undo` gives back what it returned when nobody waits for it any more."""
+        try:
+            return await _finished(asyncio.get_running_loop().run_in_executor(self._threads, work), undo)
+        except FileNotFoundError as error:
+            raise BlobMissing(Path(str(error.filename)).name) from error
+        except FileExistsError as error:
+            raise BlobExists(Path(str(error.filename2 or error.filename)).name) from error
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise ValueError("one object's name is a folder of another's") from error
+        except OSError as error:
+            raise BucketUnavailable(error.strerror) from error
+
+    async def _write(self, descriptor: int, body: AsyncIterable[bytes]) -> int:
+        """Write all of `body` and sync it; what came before an error is kept."""
+        size, gathered = 0, bytearray()
+        try:
+            async for piece in body:
+                gathered += piece
+                size += len(piece)
+                if len(gathered) >= GATHERED:
+                    full, gathered = gathered, bytearray()
+                    await self._in_thread(lambda full=full: files.write_all(descriptor, full))
+        finally:
+            rest = gathered
+            await self._in_thread(lambda: files.write_and_sync(descriptor, rest))
+        return size
+
+    async def _pieces(self, descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
+        while start < end:
+            size, offset = min(PIECE, end - start), start
+            piece = await self._in_thread(lambda size=size, offset=offset: os.pread(descriptor, size, offset))
+            if not piece:
+                raise BucketUnavailable("an object is shorter than it was")
+            yield piece
+            start += len(piece)
+
+    async def _walk(self, folder: Path, base: str, prefix: str, after: str) -> AsyncIterator[Stat]:
+        for name, is_folder, found in await self._in_thread(lambda: files.entries(folder)):
+            whole = base + name
+            if is_folder:
+                inside = whole.startswith(prefix) or prefix.startswith(whole)
+                if inside and (after < whole or after.startswith(whole)):
+                    async for deeper in self._walk(folder / name, whole, prefix, after):
+                        yield deeper
+            elif whole.startswith(prefix) and whole > after:
+                yield Stat(whole, found.st_size, found.st_mtime)
+
+    def _put_whole(self, target: Path, content: bytes, *, if_absent: bool) -> int:
+        descriptor, temporary = tempfile.mkstemp(dir=self._temporary)
+        try:
+            files.write_and_sync(descriptor, content)
+            self._publish(Path(temporary), target, if_absent=if_absent)
+        finally:
+            files.close_and_remove(descriptor, Path(temporary))
+        return len(content)
+
+    def _publish(self, temporary: Path, target: Path, *, if_absent: bool) -> None:
+        self._make_durable(target.parent)
+        if if_absent:
+            os.link(temporary, target)
+        else:
+            temporary.replace(target)
+        files.sync_folder(target.parent)
+
+    def _commit(self, upload: Path, target: Path) -> None:
+        try:
+            descriptor = files.locked(upload)
+        except FileNotFoundError:
+            files.regular(target)
+            return
+        try:
+            self._make_durable(target.parent)
+            with suppress(FileExistsError):
+                os.link(upload, target)
+            files.sync_folder(target.parent)
+            upload.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder and those above it, and sync their entries once, also where another process just made them."""
+        if folder in self._durable_folders:
+            return
+        self._make_durable(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        files.sync_folder(folder.parent)
+        self._durable_folders.add(folder)
+
+
+async def _finished(future: asyncio.Future[T], undo: Callable[[T], object] | None) -> T:
+    """Wait for a thread's answer, also when cancelled: the thread still uses a descriptor that would be closed next."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if future.exception() is None and undo is not None:
+            undo(future.result())
+        raise
+
+
+def _close(opened: tuple[int, int]) -> None:
+    os.close(opened[0])

@@ -1,0 +1,162 @@
+"""Requests to an S3 store: the minio SDK signs each address, aiohttp carries the bytes.
+
+The SDK's own calls block and cost more than the request itself, and it has no conditional create; what only it can do
+(listing, server-side copies, deleting many) runs on a thread.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from html import unescape
+from typing import TypeVar
+
+import aiohttp
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+from yarl import URL
+
+from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable, RangeInvalid
+
+T = TypeVar("T")
+
+_SIGNED_FOR = timedelta(minutes=15)
+_PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+_REFUSALS: Mapping[int, type[Exception]] = {404: BlobMissing, 412: BlobExists, 416: RangeInvalid}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request without a streamed answer brought."""
+
+    headers: Mapping[str, str]
+    content: bytes
+
+    def element(self, name: str) -> str:
+        """The text of the first XML element of that name. Raises BucketUnavailable when there is none."""
+        found = re.search(rf"<{name}>([^<]*)</{name}>", self.content.decode(errors="replace"))
+        if found is None:
+            raise BucketUnavailable(f"the store's answer has no {name}")
+        return unescape(found[1])
+
+
+class S3Wire:
+    """Speaks to one bucket."""
+
+    def __init__(self, client: Minio, bucket: str) -> None:
+        """`client` knows its region, so that signing asks nobody."""
+        self.client = client
+        self.bucket = bucket
+        self._session: aiohttp.ClientSession | None = None
+
+    def signed(
+        self, verb: str, name: str, query: Mapping[str, str] | None = None, lasts: timedelta = _SIGNED_FOR
+    ) -> str:
+        """An address that allows one kind of request on one object for a while."""
+        return self.client.get_presigned_url(verb, self.bucket, name, lasts, extra_query_params=dict(query or {}))
+
+    async def ask(
+        self,
+        verb: str,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | bytearray = b"",
+    ) -> Answer:
+        """One request, its answer whole."""
+        async with self.answer(verb, name, query=query, headers=headers, body=body) as response:
+            return Answer(response.headers, await response.read())
+
+    @asynccontextmanager
+    async def answer(
+        self,
+        verb: str,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | bytearray = b"",
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One request, its answer to be read piece by piece; refusals are raised as the face names them."""
+        address = URL(self.signed(verb, name, query), encoded=True)
+        sent = dict(headers or {})
+        if verb in {"PUT", "POST"}:
+            sent["Content-Length"] = str(len(body))
+        try:
+            async with self._connected().request(verb, address, headers=sent, data=_body(body)) as response:
+                if response.status >= 300:
+                    raise await _refusal(response, name)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BucketUnavailable(f"{verb}: {type(error).__name__}") from error
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """A call of the SDK."""
+        try:
+            return await asyncio.to_thread(work)
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchUpload"}:
+                raise BlobMissing(error.object_name or "") from error
+            raise BucketUnavailable(error.code or "S3Error") from error
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise BucketUnavailable(type(error).__name__) from error
+
+    # A multipart upload, for what is large or of unknown size.
+
+    async def begin(self, name: str) -> str:
+        """Begin a multipart upload and return its id."""
+        return (await self.ask("POST", name, query={"uploads": ""})).element("UploadId")
+
+    async def part(self, name: str, upload: str, number: int, content: bytes | bytearray) -> str:
+        """Send a part, counted from 1, and return its etag."""
+        query = {"partNumber": str(number), "uploadId": upload}
+        return (await self.ask("PUT", name, query=query, body=content)).headers.get("ETag", "")
+
+    async def complete(self, name: str, upload: str, etags: Sequence[str], headers: Mapping[str, str]) -> None:
+        """Make the parts an object."""
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in enumerate(etags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        answer = await self.ask("POST", name, query={"uploadId": upload}, headers=headers, body=body)
+        if b"<Error>" in answer.content:  # S3 says 200 before it knows
+            raise BucketUnavailable(answer.element("Code"))
+
+    async def abort(self, name: str, upload: str) -> None:
+        """Drop a multipart upload and its parts."""
+        await self.ask("DELETE", name, query={"uploadId": upload})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_PATIENCE, auto_decompress=False)
+        return self._session
+
+
+def _body(content: bytes | bytearray) -> bytes | bytearray | AsyncIterator[bytes] | None:
+    return content or None if len(content) <= PIECE else _in_pieces(content)
+
+
+async def _in_pieces(content: bytes | bytearray) -> AsyncIterator[bytes]:
+    """A large body piece by piece, so that other connections have their turn between."""
+    view = memoryview(content)
+    for offset in range(0, len(content), PIECE):
+        yield bytes(view[offset : offset + PIECE])
+
+
+async def _refusal(response: aiohttp.ClientResponse, name: str) -> Exception:
+    known = _REFUSALS.get(response.status)
+    if known is not None:
+        return known(name)
+    content = await response.content.read(4096)
+    code = re.search(rb"<Code>(\w+)</Code>", content)
+    return BucketUnavailable(f"{response.status} {code[1].decode() if code else ''}".strip())
