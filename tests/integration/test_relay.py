@@ -1,0 +1,248 @@
+"""The relay over state in memory and in Valkey: order, failures, leases, and that nothing is removed unacknowledged."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from shared import relay as relays
+from shared.bus import BusUnavailable, Message, StreamFull
+from shared.clock import SystemClock, SystemIds
+from shared.events import Cause, Event
+from shared.events.audit import AuditActivity
+from shared.events.images import ImageDeleted
+from shared.outbox import Outbox
+from shared.relay import Relay
+from shared.state import Keys, Lease, State, Step
+from shared.state.memory import MemoryState, MemoryStore
+from shared.state.server import ValkeySettings
+from shared.state.valkey import ValkeyState
+from tests.support.servers import Server, valkey, valkey_shared
+
+__all__ = ["valkey", "valkey_shared"]
+
+AT = "07"
+numbers = itertools.count(1)
+
+
+class Paper:
+    """A publisher that writes down what it is given, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+        self.fail: Callable[[Sequence[Message]], None] = lambda _: None
+        self.seconds = 0.0
+        self.batches: list[int] = []
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        self.batches.append(len(messages))
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        self.fail(messages)
+        known = {message.id for message in self.said}
+        self.said += [message for message in messages if message.id not in known]
+
+
+@pytest.fixture
+def service() -> str:
+    return f"relay{next(numbers)}"
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def state(request: pytest.FixtureRequest, service: str) -> AsyncIterator[State]:
+    if request.param == "memory":
+        yield MemoryState(service, SystemClock().monotonic, MemoryStore())
+        return
+    server: Server = request.getfixturevalue("valkey_shared")
+    settings = ValkeySettings(url=f"redis://127.0.0.1:{server.port}")
+    opened = ValkeyState.connect(service, settings, SystemClock())
+    yield opened
+    await opened.close()
+
+
+def relay(state: State, paper: Paper) -> Relay:
+    return Relay(state, paper, SystemClock(), SystemIds())
+
+
+@contextlib.asynccontextmanager
+async def running(*relays: Relay) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each.run()) for each in relays]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(what: Callable[[], bool], seconds: float = 8.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+async def say(state: State, *events: Event) -> list[str]:
+    """The ids of what was put into the lanes."""
+    drafts = Outbox("registry", SystemClock()).drafts(events, Cause(id=f"cause{next(numbers)}"))
+    await state.apply(Step(AT, f"request{next(numbers)}", drafts=drafts))
+    return [draft.id for draft in drafts]
+
+
+def gone(number: int = 1) -> ImageDeleted:
+    return ImageDeleted(project="acme", repository="web", image="app", digest=f"sha256:{number}")
+
+
+def audit() -> AuditActivity:
+    return AuditActivity(project="acme", producer="registry", entry={})
+
+
+async def test_what_was_said_leaves_soon_in_order_and_the_lane_is_empty(state: State) -> None:
+    paper, said = Paper(), list[str]()
+    async with running(relay(state, paper)):
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        for number in range(5):
+            said += await say(state, *map(gone, range(number * 40, number * 40 + 40)))
+        await until(lambda: len(paper.said) == 200)
+        assert time.monotonic() - started < relays.SWEEP_SECONDS
+        assert [message.id for message in paper.said] == said
+        assert max(paper.batches) <= relays.BATCH
+        await asyncio.sleep(0.05)
+        assert await state.busy_lanes() == []
+
+
+async def test_what_lay_there_before_the_start_leaves_too(state: State) -> None:
+    paper = Paper()
+    said = await say(state, gone())
+    async with running(relay(state, paper)):
+        await until(lambda: [message.id for message in paper.said] == said)
+
+
+async def test_after_a_failure_it_goes_on_from_the_first_unacknowledged(state: State) -> None:
+    paper = Paper()
+    failures = iter([BusUnavailable("away"), BusUnavailable("still")])
+
+    def fail(_: Sequence[Message]) -> None:
+        for failure in failures:
+            raise failure
+
+    paper.fail = fail
+    said = await say(state, *map(gone, range(3)))
+    async with running(relay(state, paper)):
+        await until(lambda: len(paper.said) == 3)
+    assert [message.id for message in paper.said] == said
+
+
+async def test_a_full_stream_stops_its_own_lane_only_and_nothing_is_removed_unsaid(state: State, service: str) -> None:
+    paper = Paper()
+
+    def fail(messages: Sequence[Message]) -> None:
+        if messages[0].subject.startswith("audit"):
+            raise StreamFull("AUDIT")
+
+    paper.fail = fail
+    tending = relay(state, paper)
+    await say(state, audit())
+    async with running(tending):
+        await asyncio.sleep(0.5)
+        said = await say(state, gone())
+        await until(lambda: [message.id for message in paper.said] == said)
+        assert tending.oldest() > 0.3
+        assert len(await state.entries(Keys(service).lane(AT, "AUDIT"), 10)) == 1
+        paper.fail = lambda _: None
+        await until(lambda: len(paper.said) == 2)
+        await until(lambda: tending.oldest() == 0.0)
+
+
+async def test_an_error_nobody_foresaw_is_tried_again_without_a_hot_loop(state: State) -> None:
+    paper = Paper()
+
+    def fail(_: Sequence[Message]) -> None:
+        raise ZeroDivisionError
+
+    paper.fail = fail
+    await say(state, gone())
+    async with running(relay(state, paper)):
+        await asyncio.sleep(1.0)
+        assert 1 < len(paper.batches) < 6
+        paper.fail = lambda _: None
+        await until(lambda: len(paper.said) == 1)
+
+
+async def test_two_relays_share_the_lanes_and_say_everything_once_in_order(state: State) -> None:
+    paper, said = Paper(), list[str]()
+    paper.seconds = 0.002
+    async with running(relay(state, paper), relay(state, paper)):
+        for number in range(100):
+            said += await say(state, gone(number))
+        await until(lambda: len(paper.said) == 100)
+    assert [message.id for message in paper.said] == said
+    assert await state.busy_lanes() == []
+
+
+async def test_a_slow_bus_does_not_cost_the_lease(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "LEASE_SECONDS", 0.3)
+    paper = Paper()
+    paper.seconds = 1.0
+    await say(state, gone())
+    async with running(relay(state, paper), relay(state, paper)):
+        await until(lambda: len(paper.said) == 1)
+        await asyncio.sleep(0.1)
+        assert paper.batches == [1]
+        assert await state.busy_lanes() == []
+
+
+async def test_a_relay_whose_lease_went_to_another_removes_nothing(
+    state: State, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "LEASE_SECONDS", 0.3)
+    paper, lane = Paper(), Keys(service).lane(AT, "EVENTS")
+    await say(state, gone())
+    assert await state.acquire(lane, "another", 1.0)
+    async with running(relay(state, paper)):
+        await asyncio.sleep(0.6)
+        assert paper.said == []
+        assert not await state.remove(Lease(lane, "somebody"), 1)
+        await until(lambda: len(paper.said) == 1)
+
+
+async def test_a_stop_gives_the_lease_back(state: State, service: str) -> None:
+    paper, lane = Paper(), Keys(service).lane(AT, "EVENTS")
+    paper.seconds = 5.0
+    await say(state, gone())
+    async with running(relay(state, paper)):
+        await until(lambda: paper.batches == [1])
+        assert not await state.acquire(lane, "another", 1.0)
+    assert await state.acquire(lane, "another", 1.0)
+
+
+async def test_an_idle_relay_costs_next_to_nothing(state: State) -> None:
+    async with running(relay(state, Paper())):
+        await asyncio.sleep(0.3)
+        before = time.process_time()
+        await asyncio.sleep(2.0)
+        spent = time.process_time() - before
+    assert spent < 0.2, f"{spent:.3f} s of CPU in 2 s"
+
+
+async def test_killing_valkey_under_load_loses_nothing_and_keeps_the_order(valkey: Server) -> None:
+    paper = Paper()
+    paper.seconds = 0.001
+    settings = ValkeySettings(url=f"redis://127.0.0.1:{valkey.port}", deadline=10.0)
+    state = ValkeyState.connect("registry", settings, SystemClock())
+    said: list[str] = []
+    tending = relay(state, paper)
+    async with running(tending, relay(state, paper)):
+        for round_ in range(3):
+            for number in range(150):
+                said += await say(state, gone(1000 * round_ + number))
+            valkey.kill()
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(valkey.start)
+        await until(lambda: len(paper.said) == len(said), 20)
+    await state.close()
+    assert [message.id for message in paper.said] == said
