@@ -11,15 +11,18 @@ from shared.telemetry.metrics import Metrics
 
 @dataclass(frozen=True)
 class Readiness:
-    """Tells why this replica is not ready; an empty list: it is."""
+    """What whoever runs the application knows of its state."""
 
     reasons: Callable[[], list[str]]
+    """Why this replica is not ready; an empty list: it is."""
+    heard_all: Callable[[], bool]
+    """Whether everything said before the start is known; before that nothing can be decided."""
 
 
 READY: web.AppKey[Readiness] = web.AppKey("READY", Readiness)
 """Set by whoever runs the application."""
 
-_ALWAYS = Readiness(list[str])
+ALWAYS = Readiness(list[str], lambda: True)
 
 PATHS = ("/healthz", "/readyz", "/metrics")
 
@@ -28,7 +31,7 @@ def add_health(app: web.Application, metrics: Metrics) -> None:
     """Add the three addresses that need no token: they say nothing about anybody's data."""
 
     async def ready(request: web.Request) -> web.Response:
-        reasons = request.app.get(READY, _ALWAYS).reasons()
+        reasons = request.app.get(READY, ALWAYS).reasons()
         return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def counted(request: web.Request) -> web.Response:

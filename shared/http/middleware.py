@@ -12,8 +12,9 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from shared.clock import Ids
 from shared.http.call import CALL, Call, Counter
-from shared.http.errors import ApiError, PayloadTooLarge, Unauthenticated
+from shared.http.errors import ApiError, PayloadTooLarge, Unauthenticated, Unavailable
 from shared.http.gate import Authenticate, credentials
+from shared.http.health import ALWAYS, READY
 from shared.http.limits import Limits, Turns
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, as_api_error
@@ -131,6 +132,8 @@ class Middleware:
         return response
 
     async def _served(self, request: web.Request, handler: Handler, call: Call) -> web.StreamResponse:
+        if not request.app.get(READY, ALWAYS).heard_all():
+            raise Unavailable("This replica has just started and does not know enough yet.", retry_after=1)
         _refuse_a_large_body(request, call.route, self._parts.limits)
         call.caller = await self._authenticated(request, call.route)
         if call.route.permission:

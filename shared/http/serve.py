@@ -1,0 +1,109 @@
+"""Serves an application on an address until it is stopped, and closes connections that only cost."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how an application is served."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    certificate: Path | None = None
+    key: Path | None = None
+    header_bytes: int = 16 * 1024
+    """How long the request line, or one header, may be: tokens are long."""
+    headers: int = 100
+    idle_seconds: float = 75.0
+    """How long a connection may wait between two calls; longer than gateways keep theirs."""
+    header_seconds: float = 20.0
+    """How long a connection may take to send the head of a call."""
+    stop_seconds: float = 20.0
+    """How long calls under way may take at the end."""
+
+
+class Server:
+    """An application that listens."""
+
+    def __init__(self, app: web.Application, place: Place, monotonic: Callable[[], float]) -> None:
+        """`monotonic` tells the time that silent connections are measured by."""
+        self._place = place
+        self._monotonic = monotonic
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=logging.getLogger("http"),
+            handle_signals=False,
+            shutdown_timeout=place.stop_seconds,
+            keepalive_timeout=place.idle_seconds,
+            max_line_size=place.header_bytes,
+            max_field_size=place.header_bytes,
+            max_headers=place.headers,
+            lingering_time=5.0,
+            auto_decompress=False,
+        )
+        self._silent_since: dict[int, float] = {}
+        self._sweep: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, also when any free one was asked for."""
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self._place.host, self._place.port, ssl_context=_tls(self._place), backlog=1024
+        )
+        await site.start()
+        self._sweep = asyncio.create_task(self._close_silent_connections())
+
+    async def stop(self) -> None:
+        """Take no more connections, let calls under way finish within `stop_seconds`, close."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self._runner.cleanup()
+
+    async def _close_silent_connections(self) -> None:
+        """Nothing in aiohttp ends the wait for a first head: who sends it too slowly is cut off here."""
+        while True:
+            await asyncio.sleep(min(SWEEP_SECONDS, self._place.header_seconds / 2))
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Close every connection that has sent no whole head for too long since it was first seen without one."""
+        now = self._monotonic()
+        silent = {id(connection): connection for connection in self._connections() if _is_silent(connection)}
+        self._silent_since = {known: self._silent_since.get(known, now) for known in silent}
+        for known, since in self._silent_since.items():
+            if now - since >= self._place.header_seconds:
+                silent[known].force_close()
+
+    def _connections(self) -> list[Any]:
+        return list(self._runner.server.connections) if self._runner.server else []
+
+
+def _is_silent(connection: Any) -> bool:
+    """Whether a connection has never sent a whole head: what comes later is under the keep-alive's time."""
+    return connection._request_count == 0  # noqa: SLF001 - aiohttp offers no other way to see it
+
+
+def _tls(place: Place) -> ssl.SSLContext | None:
+    if place.certificate is None or place.key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(place.certificate, place.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

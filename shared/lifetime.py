@@ -1,0 +1,202 @@
+"""The life of a process: what starts in which order, what keeps it alive, what ends it, and how it ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from shared.bus.face import View
+from shared.http.health import READY, Readiness
+from shared.http.serve import Place, Server
+from shared.process import Parts, Service
+from shared.state.face import State, StateUnavailable
+
+PARENT_FD = "ENTREPOT_PARENT_FD"
+"""Names an inherited pipe: when its other end closes, whoever started this is gone."""
+
+PROBE_SECONDS = 2.0
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+_log = structlog.get_logger("process")
+
+
+@dataclass(frozen=True)
+class Real:
+    """The real parts of a process, with what has to run and to be closed for them."""
+
+    parts: Parts
+    views: list[View] = field(default_factory=list[View])
+    loops: dict[str, Loop] = field(default_factory=dict[str, Loop])
+    """By name: the relay, the journal and the like."""
+    check: Callable[[], Awaitable[None]] | None = None
+    """Refuses to start on servers that may lose data."""
+    flush: Callable[[], Awaitable[None]] | None = None
+    """Sends what still waits and gives leases back; the last thing before connections are closed."""
+
+
+class Stop:
+    """What ends a process: a signal, the end of its parent, or the death of one of its loops."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.failed = False
+        self._told = asyncio.Event()
+
+    def tell(self, reason: str, *, failed: bool = False) -> None:
+        """End the process; the first reason counts."""
+        if not self._told.is_set():
+            self.reason, self.failed = reason, failed
+            self._told.set()
+
+    @property
+    def told(self) -> bool:
+        """Whether the end has begun."""
+        return self._told.is_set()
+
+    async def wait(self) -> None:
+        """Wait for the end to begin."""
+        await self._told.wait()
+
+    def listen(self) -> None:
+        """Hear signals, and the parent's end where it left a pipe."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.tell, number.name)
+        pipe = os.environ.get(PARENT_FD, "")
+        if pipe.isdigit():
+            loop.add_reader(int(pipe), self._parent_spoke, int(pipe))
+
+    def _parent_spoke(self, pipe: int) -> None:
+        if not os.read(pipe, 64):
+            asyncio.get_running_loop().remove_reader(pipe)
+            self.tell("parent gone")
+
+
+class StateProbe:
+    """Asks the state store from time to time whether it is there."""
+
+    def __init__(self, state: State, key: str, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """`key` is read; nothing need be there."""
+        self._state = state
+        self._key = key
+        self._sleep = sleep
+        self.reachable = False
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        while True:
+            try:
+                await self._state.value(self._key)
+                self.reachable = True
+            except StateUnavailable:
+                self.reachable = False
+            await self._sleep(PROBE_SECONDS)
+
+
+class Lifetime:
+    """One service from its start to its end."""
+
+    def __init__(self, real: Real, service: Service, stop: Stop | None = None) -> None:
+        """`stop` is handed in by tests, which end a service without a signal."""
+        self._real = real
+        self._service = service
+        self._parts = real.parts
+        self.stop = stop or Stop()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._probe = StateProbe(real.parts.state, real.parts.keys.at("00", "probe"), real.parts.clock.sleep)
+        self.server = Server(service.app, _place(real.parts), real.parts.clock.monotonic)
+        service.app[READY] = Readiness(self.reasons, self.heard_all)
+
+    async def live(self) -> int:
+        """Run until something ends it; the exit code is 0 when that was asked for."""
+        self.stop.listen()
+        try:
+            await self._start()
+            await self.stop.wait()
+            _log.info("stopping", reason=self.stop.reason)
+            await self._parts.clock.sleep(self._parts.settings.drain_seconds)
+        finally:
+            await self._end()
+        return 1 if self.stop.failed else 0
+
+    def reasons(self) -> list[str]:
+        """Why this replica is not ready."""
+        reasons = [] if self.heard_all() else ["has not heard everything yet"]
+        if not self._probe.reachable:
+            reasons.append("the state store does not answer")
+        if self.stop.told:
+            reasons.append("stopping")
+        return reasons + self._service.ready()
+
+    def heard_all(self) -> bool:
+        """Whether all views know what was said before the start."""
+        return all(view.caught_up for view in self._real.views)
+
+    async def _start(self) -> None:
+        if self._real.check is not None:
+            await self._real.check()
+        for start in self._service.on_start:
+            await start()
+        await self._parts.bus.start()
+        self._watch("state probe", self._probe.run)
+        for name, loop in self._real.loops.items():
+            self._watch(name, loop)
+        for loop in self._service.background:
+            self._watch(getattr(loop, "__qualname__", "background"), loop)
+        await self.server.start()
+        _log.info("serving", host=self._parts.settings.host, port=self.server.port)
+
+    def _watch(self, name: str, loop: Loop) -> None:
+        """Run a loop; its end, unless this is the end of all, takes the process down: nothing dies silently."""
+        task = self._tasks[name] = asyncio.create_task(loop(), name=name)
+        task.add_done_callback(lambda ended: self._ended(name, ended))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.stop.told:
+            return
+        _log.error("part died", part=name, exc_info=task.exception())
+        self.stop.tell(f"{name} died", failed=True)
+
+    async def _end(self) -> None:
+        """Calls first, then what they caused: every step is tried, whatever became of the ones before."""
+        self.stop.tell("failed to start", failed=True)
+        steps: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
+            ("http", self.server.stop),
+            ("bus", self._parts.bus.stop),
+            *(("service", stop) for stop in self._service.on_stop),
+            ("background", self._cancel),
+        ]
+        if self._real.flush is not None:
+            steps.append(("flush", self._real.flush))
+        for name, step in steps:
+            await self._try(name, step)
+
+    async def _try(self, name: str, step: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            async with asyncio.timeout(self._parts.settings.stop_seconds + 5.0):
+                await step()
+        except Exception as error:  # noqa: BLE001 - the steps behind it must be done all the same
+            _log.error("stop failed", part=name, exc_info=error)
+            self.stop.failed = True
+
+    async def _cancel(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _place(parts: Parts) -> Place:
+    settings = parts.settings
+    return Place(
+        host=settings.host,
+        port=settings.port,
+        certificate=settings.tls_certificate,
+        key=settings.tls_key,
+        stop_seconds=settings.stop_seconds,
+    )

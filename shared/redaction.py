@@ -1,0 +1,71 @@
+"""Takes secrets out of what is logged, audited and answered: by the names of fields, and by what secrets look like."""
+
+import re
+from typing import Any, Final, cast
+
+import orjson
+
+MAX_PART: Final = 16 * 1024
+"""Bytes of JSON that a request or response in an audit entry may have; of longer ones the fields that fit are kept."""
+MAX_TEXT: Final = 2048
+REDACTED: Final = "[redacted]"
+
+_SECRET_NAME = re.compile(
+    r"password|passwd|secret(?!manager|_?id$|_?env)|(?<!page)token(?!_?uri|_?type)|assertion|private_?key|authorization"
+    r"|credential|cookie|signed_?ur[il]|api_?key|payload_?data",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}"
+    r"|[?&](?:X-Amz-Signature|X-Amz-Credential|X-Goog-Signature|Signature|sig|token|access_token|_state)=[^&\s\"']+",
+    re.IGNORECASE,
+)
+
+
+def capped(content: dict[str, Any]) -> dict[str, Any]:
+    """The content without secrets and not longer than an entry may hold; what was left out is named."""
+    clean = cast("dict[str, Any]", redacted(content))
+    if len(orjson.dumps(clean)) <= MAX_PART:
+        return clean
+    kept: dict[str, Any] = {}
+    left: list[str] = []
+    room = MAX_PART - 1024
+    for name, value in clean.items():
+        size = len(orjson.dumps({name: value}))
+        if size <= room:
+            kept[name] = value
+            room -= size
+        else:
+            left.append(name[:64])
+    return kept | {"@truncated": left[:8]}
+
+
+def redacted(value: Any, depth: int = 0) -> Any:
+    """JSON-ready data with everything in it replaced that is, or looks like, a secret."""
+    if depth > 32:
+        return REDACTED
+    match value:
+        case dict():
+            items = cast("dict[object, Any]", value).items()
+            return {str(name): _named(str(name), inner, depth) for name, inner in items}
+        case list() | tuple():
+            return [redacted(inner, depth + 1) for inner in cast("list[Any]", value)]
+        case str():
+            return redacted_text(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
+        case int() | float() | bool() | None:
+            return value
+        case _:
+            return redacted_text(str(value)[:MAX_TEXT])
+
+
+def _named(name: str, value: Any, depth: int) -> Any:
+    if _SECRET_NAME.search(name) and not isinstance(value, (bool, int)):
+        return REDACTED
+    return redacted(value, depth + 1)
+
+
+def redacted_text(text: str) -> str:
+    """A text without tokens, private keys and signatures of addresses."""
+    return _SECRET_VALUE.sub(REDACTED, text)
