@@ -17,6 +17,7 @@ from shared.http.face import face
 from shared.http.gate import Authenticate, Verifier
 from shared.http.limits import Limits
 from shared.http.middleware import Challenge
+from shared.http.origins import behind
 from shared.http.routes import Route
 from shared.http.translation import ErrorBody, google_error
 from shared.identity.directory import Directory
@@ -80,6 +81,7 @@ class Parts:
             authenticate=authenticate,
             metrics=self.metrics,
             traces=self.traces,
+            origins=behind(self.settings.trusted_proxies),
         )
 
     def own(self, model: type[M]) -> M:

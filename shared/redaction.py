@@ -61,7 +61,7 @@ def redacted(value: Any, depth: int = 0) -> Any:
 
 
 def _named(name: str, value: Any, depth: int) -> Any:
-    if _SECRET_NAME.search(name) and not isinstance(value, (bool, int)):
+    if _SECRET_NAME.search(name) and not isinstance(value, bool):
         return REDACTED
     return redacted(value, depth + 1)
 

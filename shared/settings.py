@@ -2,10 +2,11 @@
 
 import stat
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PREFIX = "ENTREPOT_"
 
@@ -77,6 +78,13 @@ class Settings(BaseModel):
     """How long calls under way may take at the end."""
     drain_seconds: float = Field(default=0.0, ge=0)
     """How long to go on serving, not ready, before the end: for gateways to notice."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for network in filter(None, map(str.strip, text.split(","))):
+            ip_network(network)
+        return text
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":

@@ -14,6 +14,8 @@ from shared.http.gate import OUT_OF_SCOPE, STALE, Authoriser
 from shared.http.routes import Audit, Route
 from shared.identity.caller import Caller
 from shared.journal import Journal
+from shared.names import PROJECT
+from shared.redaction import MAX_TEXT
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Call:
             permission=permission,
             kind=self.route.audit if self.route.audit is not Audit.NONE else Audit.ADMIN_READ,
             granted=False,
-            status={"code": error.code, "message": str(error)},
+            status={"code": error.code, "message": str(error)[:MAX_TEXT]},
         )
         project = project_of(resource)
         event = AuditDenied(project=project, producer=self.counter.service, entry=self._entry("policy", project, asked))
@@ -148,9 +150,10 @@ def call_of(request: web.Request) -> Call:
 
 
 def project_of(resource: str) -> str:
-    """The project that a resource lies in; empty where it lies in none."""
+    """The project that a resource lies in; empty where it lies in none, or the path names one that cannot be."""
     kind, _, rest = resource.partition("/")
-    return rest.partition("/")[0] if kind == "projects" else ""
+    project = rest.partition("/")[0]
+    return project if kind == "projects" and PROJECT.fullmatch(project) else ""
 
 
 def _error_info(permission: str, resource: str) -> dict[str, Any]:

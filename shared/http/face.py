@@ -1,6 +1,7 @@
 """The face of a service: its routes, each with its permission, behind the one middleware."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware as AiohttpMiddleware
@@ -12,12 +13,23 @@ from shared.http.gate import Authenticate, Authoriser, Verifier, bearer
 from shared.http.health import add_health
 from shared.http.limits import Limits
 from shared.http.middleware import Challenge, FaceParts, Middleware
+from shared.http.origins import Origins, peer
 from shared.http.paths import resource_of
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, google_error
 from shared.journal import Journal
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.traces import Traces, Unexported
+
+
+@dataclass(frozen=True)
+class Served:
+    """All routes of a face, for whoever wants to try each of them."""
+
+    routes: tuple[Route, ...]
+
+
+ROUTES: web.AppKey[Served] = web.AppKey("ROUTES", Served)
 
 
 class FaceMistake(TypeError):
@@ -39,6 +51,7 @@ def face(  # noqa: PLR0913 - these are the parts, each of which a test may want 
     authenticate: Authenticate | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
+    origins: Origins = peer,
 ) -> web.Application:
     """Build the application that serves `routes`. Raises FaceMistake for a route that is open without a reason."""
     limits = limits or Limits()
@@ -52,12 +65,14 @@ def face(  # noqa: PLR0913 - these are the parts, each of which a test may want 
         challenge=challenge or _bearer_challenge,
         metrics=metrics or Metrics(service),
         traces=traces or Unexported(ids),
+        origins=origins,
     )
     middleware = Middleware(parts)
     app = web.Application(middlewares=[_around(middleware)], client_max_size=limits.body)
     add_health(app, parts.metrics)
     for route in routes:
         middleware.declare(app, route, checked(route))
+    app[ROUTES] = Served(tuple(routes))
     return app
 
 

@@ -16,6 +16,7 @@ from shared.http.errors import ApiError, PayloadTooLarge, Unauthenticated, Unava
 from shared.http.gate import Authenticate, credentials
 from shared.http.health import ALWAYS, READY
 from shared.http.limits import Limits, Turns
+from shared.http.origins import Origins
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, as_api_error
 from shared.identity.caller import ANONYMOUS, Caller
@@ -62,6 +63,7 @@ class FaceParts:
     challenge: Challenge
     metrics: Metrics
     traces: Traces
+    origins: Origins
 
 
 class Middleware:
@@ -103,6 +105,7 @@ class Middleware:
         finally:
             seconds = clock.monotonic() - began
             parts.metrics.call_ended(request.method, declared.name, status, seconds)
+            _log.debug("call", verb=request.method, route=declared.name, status=status, seconds=round(seconds, 6))
 
     def _call(self, request: web.Request, declared: Declared, place: Context) -> Call:
         given = request.headers.get("X-Request-Id", "")
@@ -112,7 +115,7 @@ class Middleware:
             request_id=given if _REQUEST_ID.fullmatch(given) else fresh,
             caller=ANONYMOUS,
             traceparent=str(place),
-            ip=request.remote or "",
+            ip=self._parts.origins(request),
             user_agent=request.headers.get(hdrs.USER_AGENT, ""),
             route=declared.route,
             resource=declared.resource(request) if declared.resource else "",
@@ -125,7 +128,10 @@ class Middleware:
     async def _answered(self, request: web.Request, handler: Handler, call: Call) -> web.StreamResponse:
         try:
             response = await self._served(request, handler, call)
-        except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
+        except Exception as error:
+            if request.writer.output_size:
+                _log.error("answer broke off", method=call.route.method, exc_info=error)
+                raise ConnectionError("the answer has begun: nothing but its end can be sent") from error
             response = self._refused(request, call, error)
         if not response.prepared:
             response.headers["X-Request-Id"] = call.request_id
@@ -167,10 +173,14 @@ class Middleware:
                 raise Unrecorded(f"{call.route.verb} {call.route.path} changed something without an audit entry")
 
     def _refused(self, request: web.Request, call: Call, error: Exception) -> web.Response:
+        if isinstance(error, web.HTTPException) and error.status < 400:
+            return web.Response(status=error.status, headers=error.headers)
         found = as_api_error(error)
         response = self._parts.error_body(request, error)
         if response.status >= 500 and found.rpc == "INTERNAL":
             _log.error("call failed", method=call.route.method, route=call.route.path, exc_info=error)
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            response.headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
         if response.status == 401:
             challenge_for = found if isinstance(found, Unauthenticated) else Unauthenticated("")
             response.headers.update(self._parts.challenge(request, challenge_for))

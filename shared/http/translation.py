@@ -1,7 +1,6 @@
 """Every error as an answer: what services raise becomes a google.rpc error, and that becomes a body."""
 
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
@@ -127,12 +126,4 @@ def _from_aiohttp(error: web.HTTPException) -> ApiError:
         405: "This address does not take that verb.",
         413: "The body is too large.",
     }
-    found = kind(sentences.get(error.status, error.reason))
-    return _with_allow(found, error)
-
-
-def _with_allow(found: ApiError, error: web.HTTPException) -> ApiError:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        verbs: list[dict[str, Any]] = [{"field": "verb", "description": ", ".join(sorted(error.allowed_methods))}]
-        found.details = ({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": verbs},)
-    return found
+    return kind(sentences.get(error.status, error.reason))

@@ -28,7 +28,7 @@ def log_to(stream: TextIO, level: str, service: str) -> None:
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_json)],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     _take_over_libraries(max(_LEVELS[level], logging.WARNING))
 

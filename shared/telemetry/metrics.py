@@ -46,6 +46,10 @@ class Metrics:
             series = self._series[verb, route, code] = self.calls.labels(self.service, verb, route, str(code))
         series.observe(seconds)
 
+    def event_handled(self, topic: str, outcome: str, seconds: float) -> None:
+        """A handler ended: `handled`, `rejected`, `later` or `failed`."""
+        self.handled.labels(self.service, topic, outcome).observe(seconds)
+
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for, such as a lane's length."""
         Gauge(f"entrepot_{name}", what, registry=self.registry).set_function(read)
