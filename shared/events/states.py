@@ -57,6 +57,9 @@ class ProjectState(Fact):
     parent: str = ""
     """`folders/F` or `organizations/O`; empty at the top."""
     created: str = ""
+    updated: str = ""
+    state: str = "ACTIVE"
+    """Or `DELETE_REQUESTED`: it can still be brought back, and nothing in it can be used."""
 
 
 class AccountState(Fact):

@@ -20,6 +20,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (ProjectState, AccountState, GroupState, 
 
 STALE_SECONDS: Final = 600.0
 _REMEMBERED: Final = 20_000
+_ON_PROJECTS: Final = "resourcemanager.projects."
 _READS: Final = ("get", "list", "download", "read", "search", "access", "query", "verify", "view", "check")
 
 F = TypeVar("F", bound=Fact)
@@ -76,6 +77,7 @@ class Directory:
         self._known: dict[tuple[type[Fact], str], _Known] = {}
         self._groups_of: dict[str, set[str]] = {}
         self._worked_out = _WorkedOut()
+        self._closed: set[str] = set()
         self.version = 0
         """Counts up with every fact that changed something; whoever remembers decisions compares it."""
 
@@ -155,6 +157,8 @@ class Directory:
             return Decision(allowed=False, permission=permission, resource=resource, reason="outside the token's scope")
         if self._age() > STALE_SECONDS and not reads(permission):
             return Decision(allowed=False, permission=permission, resource=resource, reason="stale")
+        if self._closed and project_in(resource) in self._closed and not permission.startswith(_ON_PROJECTS):
+            return Decision(allowed=False, permission=permission, resource=resource, reason="project is being deleted")
         return self._walked(self._principals(caller.member), permission, resource)
 
     def _walked(self, principals: tuple[str, ...], permission: str, resource: str) -> Decision:
@@ -271,8 +275,12 @@ class Directory:
             case PolicyState():
                 worked_out.rules.pop(fact.full_name, None)
                 worked_out.chains.clear()
-            case _:
+            case ProjectState():
                 worked_out.chains.clear()
+                change = self._closed.add if fact.state != "ACTIVE" else self._closed.discard
+                change(fact.project)
+            case _:
+                pass
 
 
 def reads(permission: str) -> bool:

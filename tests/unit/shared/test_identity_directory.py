@@ -192,6 +192,16 @@ def test_another_directory_that_learns_all_facts_decides_the_same() -> None:
     assert list(other.facts()) == list(found.facts())
 
 
+def test_nothing_in_a_project_that_is_being_deleted_can_be_used_but_the_project_can_be_brought_back() -> None:
+    found = directory(policy("projects/demo", bind("roles/writer", ADA.member)))
+    found.learn(RoleState(project="", role="roles/writer", permissions=(PUSH, "resourcemanager.projects.undelete")))
+    found.learn(ProjectState(project="demo", state="DELETE_REQUESTED"))
+    assert found.decide(ADA, PUSH, REPOSITORY).reason == "project is being deleted"
+    assert found.allowed(ADA, "resourcemanager.projects.undelete", "projects/demo")
+    found.learn(ProjectState(project="demo"))
+    assert found.allowed(ADA, PUSH, REPOSITORY)
+
+
 def test_a_registry_token_reaches_no_further_than_its_scope() -> None:
     found = directory(policy("projects/demo", bind("roles/writer", ADA.member)))
     narrow = Caller(ADA.member, access=(Grant("repository", "demo/web/app", ("pull",)),))
