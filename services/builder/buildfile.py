@@ -45,7 +45,7 @@ class Volume(_Model):
     """A directory that steps of one build share besides the workspace."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    path: Annotated[str, Field(pattern=r"^/[^\0]{1,255}$")]
+    path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.\-]{1,255}$")]
 
 
 class BuildStep(_Model):

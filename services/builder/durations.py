@@ -2,7 +2,7 @@
 
 import re
 
-_FORM = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?s")
+_FORM = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?s")
 
 
 def seconds(text: str) -> float:
