@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ PARENT_FD = "ENTREPOT_PARENT_FD"
 
 PROBE_SECONDS = 2.0
 
+Check = Callable[[], Awaitable[None]]
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 _log = structlog.get_logger("process")
@@ -33,10 +34,8 @@ class Real:
     views: list[View] = field(default_factory=list[View])
     loops: dict[str, Loop] = field(default_factory=dict[str, Loop])
     """By name: the relay, the journal and the like."""
-    check: Callable[[], Awaitable[None]] | None = None
-    """Refuses to start on servers that may lose data."""
-    flush: Callable[[], Awaitable[None]] | None = None
-    """Sends what still waits and gives leases back; the last thing before connections are closed."""
+    checks: Sequence[Check] = ()
+    """Refuse to start on servers that may lose data."""
 
 
 class Stop:
@@ -138,8 +137,8 @@ class Lifetime:
         return all(view.caught_up for view in self._real.views)
 
     async def _start(self) -> None:
-        if self._real.check is not None:
-            await self._real.check()
+        for check in self._real.checks:
+            await check()
         for start in self._service.on_start:
             await start()
         await self._parts.bus.start()
@@ -171,8 +170,6 @@ class Lifetime:
             *(("service", stop) for stop in self._service.on_stop),
             ("background", self._cancel),
         ]
-        if self._real.flush is not None:
-            steps.append(("flush", self._real.flush))
         for name, step in steps:
             await self._try(name, step)
 

@@ -84,7 +84,7 @@ async def _granted(client: Client, made: MemoryParts, cell: Cell, path: str, bod
             asked = denial.entry["protoPayload"]["authorizationInfo"][0]
             made.grant(asked["resource"], MEMBER, asked["permission"])
         made.journal.events.clear()
-        status, _headers_ = await _call(client, cell.route, path, bearer(MEMBER), body)
+        status, _ = await _call(client, cell.route, path, bearer(MEMBER), body)
         if status != 403:
             break
     return status

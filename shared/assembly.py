@@ -1,0 +1,150 @@
+"""Makes the real parts of a process from its settings: the only place that knows which kind stands behind a face."""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.blobs.open import BucketPlace, open_blobs
+from shared.bus.face import Bus
+from shared.bus.memory import MemoryBus
+from shared.clock import Clock, SystemClock, SystemIds, in_a_thread
+from shared.identity.directory import Directory
+from shared.identity.root import RootKeys
+from shared.identity.tokens import Terms, TokenVerifier
+from shared.journal import Journal
+from shared.journal.memory import MemoryJournal
+from shared.lifetime import Check, Real
+from shared.outbox import Outbox
+from shared.process import Parts
+from shared.relay import Relay
+from shared.settings import Settings, SettingsWrong, secret_or_nothing
+from shared.state.face import State
+from shared.state.keys import Keys
+from shared.state.memory import MemoryState
+from shared.state.server import ValkeySettings
+from shared.state.valkey import ValkeyState
+from shared.telemetry.listening import Listening
+from shared.telemetry.metrics import Metrics
+from shared.telemetry.traces import traces_for
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def assembled(service: str, settings: Settings, environment: Mapping[str, str]) -> AsyncGenerator[Real]:
+    """The parts of a process; connections are closed at the end, in the opposite order. Raises SettingsWrong."""
+    async with AsyncExitStack() as open_things:
+        made = _Assembly(service, settings, open_things)
+        yield made.real(environment)
+
+
+class _Assembly:
+    """What is made on the way to the parts."""
+
+    def __init__(self, service: str, settings: Settings, open_things: AsyncExitStack) -> None:
+        self._service = service
+        self._settings = settings
+        self._open = open_things
+        self._clock: Clock = SystemClock()
+        self._ids = SystemIds()
+        self._loops: dict[str, Loop] = {}
+        self._checks: list[Check] = []
+
+    def real(self, environment: Mapping[str, str]) -> Real:
+        """All parts, wired."""
+        settings, service = self._settings, self._service
+        metrics = Metrics(service)
+        traces = traces_for(service, settings.otlp_endpoint, self._ids)
+        self._open.callback(traces.close)
+        state, blobs = self._state(), self._blobs()
+        bus = Listening(self._bus(), self._clock, metrics, traces)
+        journal = self._journal(bus)
+        directory = Directory(self._clock.now)
+        directory.follow(bus)
+        self._relay(state, bus, metrics)
+        parts = Parts(
+            service=service,
+            settings=settings,
+            environment=environment,
+            clock=self._clock,
+            ids=self._ids,
+            cpu=in_a_thread,
+            state=state,
+            keys=Keys(service),
+            bus=bus,
+            blobs=blobs,
+            outbox=Outbox(service, self._clock),
+            journal=journal,
+            directory=directory,
+            verifier=TokenVerifier(directory, _root(settings.root_key_file), _terms(settings), self._clock.now),
+            metrics=metrics,
+            traces=traces,
+        )
+        return Real(parts, bus.views, self._loops, tuple(self._checks))
+
+    def _state(self) -> State:
+        if not self._settings.state_url:
+            return MemoryState(self._service, self._clock.monotonic)
+        state = ValkeyState.connect(self._service, _valkey(self._settings), self._clock)
+        self._open.push_async_callback(state.close)
+        self._checks.append(state.refuse_unsafe)
+        return state
+
+    def _blobs(self) -> Any:
+        bucket = open_blobs(_bucket(self._settings), self._clock)
+        self._open.push_async_callback(bucket.close)
+        return bucket
+
+    def _bus(self) -> Bus:
+        return MemoryBus(self._service, self._clock)
+
+    def _journal(self, bus: Bus) -> Journal:
+        journal = MemoryJournal(f"{self._service}/{self._settings.replica}", bus.publisher, self._clock)
+        self._loops["journal"] = journal.run
+        return journal
+
+    def _relay(self, state: State, bus: Bus, metrics: Metrics) -> None:
+        relay = Relay(state, bus.publisher, self._clock, self._ids)
+        self._loops["relay"] = relay.run
+        metrics.watch(
+            "outbox_oldest_seconds", "Seconds since the slowest outbox lane got rid of something.", relay.oldest
+        )
+
+
+def _valkey(settings: Settings) -> ValkeySettings:
+    return ValkeySettings(
+        url=settings.state_url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1),
+        username=settings.state_user,
+        password=secret_or_nothing(settings.state_password_file),
+        replicas=settings.state_replicas,
+        accept_loss=settings.state_accept_loss,
+    )
+
+
+def _bucket(settings: Settings) -> BucketPlace:
+    return BucketPlace(
+        kind=settings.bucket,
+        directory=settings.bucket_directory,
+        endpoint=settings.bucket_endpoint,
+        bucket=settings.bucket_name,
+        access_key=settings.bucket_access_key,
+        secret_key=secret_or_nothing(settings.bucket_secret_key_file),
+        region=settings.bucket_region,
+        secure=settings.bucket_secure,
+        public_endpoint=settings.bucket_public_endpoint,
+    )
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(settings.issuer, settings.audience)
+
+
+def _root(path: Path | None) -> RootKeys:
+    """The pinned root keys; none, and then no token counts, where none are named."""
+    if path is None:
+        return RootKeys(())
+    try:
+        return RootKeys.parse(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsWrong(f"ENTREPOT_ROOT_KEY_FILE: {path} holds no public root key: {error}") from error
