@@ -1,0 +1,5 @@
+"""`python -m cli` is `entrepot`."""
+
+from cli.main import main
+
+main()

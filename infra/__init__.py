@@ -1,0 +1,1 @@
+"""What the services run on: started here, or described for where they are deployed."""

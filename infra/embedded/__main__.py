@@ -1,0 +1,29 @@
+"""`python -m infra.embedded`: what `entrepot up` becomes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.embedded.errors import CannotStart
+from infra.embedded.folder import DataFolder
+from infra.embedded.services import Place
+from infra.embedded.suite import live
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suite; the exit code is 0 when it was asked to stop, 1 when it could not start."""
+    parser = argparse.ArgumentParser(prog="entrepot up", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(".entrepot"))
+    parser.add_argument("--port-base", type=int, default=5000)
+    parser.add_argument("--blobs", choices=["directory", "s3"], default="directory")
+    options = parser.parse_args(arguments)
+    try:
+        return live(Place(DataFolder.at(options.data), options.port_base, s3=options.blobs == "s3"))
+    except CannotStart as error:
+        print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

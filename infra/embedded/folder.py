@@ -1,0 +1,98 @@
+"""The one folder in which everything lies that the suite keeps; only its owner can read it."""
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.embedded.errors import CannotStart
+
+_ROOMS = ("nats", "valkey", "blobs", "s3", "services", "keys", "run", "logs")
+_LONGEST_LOG = 50 * 2**20
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Rooms: the servers' own folders, `keys` for secrets, `run` for what describes the running suite, `logs`."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: Path) -> "DataFolder":
+        """Make the folder and its rooms where they are missing, with mode 0700. Raises CannotStart."""
+        folder = cls(path.absolute())
+        try:
+            for room in (folder.root, *(folder.root / name for name in _ROOMS)):
+                room.mkdir(mode=0o700, parents=True, exist_ok=True)
+                room.chmod(0o700)
+        except OSError as error:
+            raise CannotStart(f"the data folder {folder.root} cannot be made: {error.strerror}") from error
+        return folder
+
+    def room(self, name: str) -> Path:
+        """The folder of that name inside."""
+        return self.root / name
+
+    @property
+    def keys(self) -> Path:
+        """Where secrets lie."""
+        return self.root / "keys"
+
+    @property
+    def description(self) -> Path:
+        """The file that says where the running suite answers."""
+        return self.root / "run" / "suite.json"
+
+    def lock(self) -> int:
+        """Take the folder for this process until it ends, however it ends. Raises CannotStart if another has it."""
+        handle = os.open(self.root / "run" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(handle, 32).decode().strip() or "unknown"
+            os.close(handle)
+            raise CannotStart(_taken(self.root, owner)) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        return handle
+
+    def log(self, name: str) -> Path:
+        """Where a child's output goes; a log that has grown long is kept once under another name."""
+        path = self.root / "logs" / f"{name}.log"
+        if path.exists() and path.stat().st_size > _LONGEST_LOG:
+            path.replace(path.with_suffix(".log.1"))
+        return path
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Write what `entrepot status` and the other commands read."""
+        write(self.description, json.dumps(description, indent=2).encode() + b"\n")
+
+
+def secret(path: Path, size: int = 32) -> str:
+    """The secret in that file as hexadecimal text; made on the first call, with mode 0600."""
+    if not path.exists():
+        write(path, secrets.token_hex(size).encode())
+    return path.read_text().strip()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file there in one piece, with mode 0600: a reader sees the old content or the new one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _taken(root: Path, owner: str) -> str:
+    return (
+        f"a suite is running on {root} already (process {owner}): "
+        f"stop it with `entrepot down --data {root}`, or start this one elsewhere with --data and --port-base"
+    )

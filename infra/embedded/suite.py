@@ -1,0 +1,174 @@
+"""The suite from its first process to its last: what is started in which order, and what the terminal is told."""
+
+import http.client
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from infra.embedded import binaries, nats, ports, services, valkey, weed
+from infra.embedded.children import Child, Leash
+from infra.embedded.launcher import Launcher, preload, to_terminal
+from infra.embedded.services import Place
+from infra.embedded.signals import Signals, Stopped
+
+_SERVERS_SECONDS = 30.0
+_READY_SECONDS = 60.0
+
+_BUS_LIBRARIES = ("pydantic", "nats", "infra.nats.__main__")
+_LIBRARIES = (
+    "aiohttp.web",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "faststream.nats",
+    "joserfc.jwt",
+    "opentelemetry.sdk.trace",
+    "prometheus_client",
+    "redis.asyncio",
+    "structlog",
+    "uvloop",
+    "shared.assembly",
+    "shared.lifetime",
+    *(f"services.{service}.app" for service in ports.SERVICES),
+)
+
+
+def live(place: Place, say: Callable[[str], None] = to_terminal) -> int:
+    """Start everything, keep it running until somebody stops it, and stop it. Raises CannotStart."""
+    began = time.monotonic()
+    signals = Signals()
+    lock = place.folder.lock()
+    launcher = Launcher(signals, leash := Leash(signals, [lock]), say)
+    try:
+        _start_servers(launcher, place)
+        _start_services(launcher, place)
+        waiting = _wait_until_ready(launcher, place)
+        say(greeting(place, time.monotonic() - began, waiting))
+        _keep(launcher)
+    except Stopped:
+        say("stopping")
+        return 0
+    finally:
+        launcher.stop()
+        leash.signals.unblock()
+
+
+def _keep(launcher: Launcher) -> NoReturn:
+    while True:
+        launcher.watch(3600.0)
+
+
+def _start_servers(launcher: Launcher, place: Place) -> None:
+    folder, base = place.folder, place.base
+    programs = {program: binaries.find(program) for program in _programs(place)}
+    ports.check_free(base, [*ports.SERVICES.values(), *_server_ports(place)])
+    valkey.write_users(folder, list(ports.SERVICES))
+    run_valkey = partial(valkey.run, programs[binaries.VALKEY], folder, base + ports.VALKEY)
+    launcher.start([Child("valkey", _alone(run_valkey), folder.log("valkey"))])
+    if place.s3:
+        run_weed = partial(weed.run, programs[binaries.WEED], folder, base)
+        launcher.start([Child("s3", _alone(run_weed), folder.log("s3"))])
+    preload(_BUS_LIBRARIES)
+    nats.configure(folder, base)
+    launcher.start([Child("nats", _alone(partial(nats.run, programs[binaries.NATS], folder)), folder.log("nats"))])
+    services.make_secrets(place)
+    preload(_LIBRARIES)
+    launcher.wait_for("valkey", lambda: valkey.answers(folder, base + ports.VALKEY), _SERVERS_SECONDS)
+    launcher.wait_for("nats", lambda: nats.answers(base), _SERVERS_SECONDS)
+    if place.s3:
+        launcher.wait_for("s3", lambda: weed.answers(base), _SERVERS_SECONDS)
+    provision = partial(nats.provision, folder, base)
+    launcher.run_once(Child("provisioner", _alone(provision), folder.log("provisioner")), _SERVERS_SECONDS)
+
+
+def _start_services(launcher: Launcher, place: Place) -> None:
+    describe(place)
+    children: list[Child] = []
+    for service in ports.SERVICES:
+        settings = services.environment(place, service)
+        children.append(Child(service, partial(services.run, service, settings), place.folder.log(service)))
+    launcher.start(children)
+
+
+def _wait_until_ready(launcher: Launcher, place: Place) -> list[str]:
+    """Those that are still not ready when patience ends: the rest is of use without them."""
+    until = time.monotonic() + _READY_SECONDS
+    waiting = list(ports.SERVICES)
+    while waiting and time.monotonic() < until:
+        waiting = [service for service in waiting if not is_ready(place.base + ports.SERVICES[service])]
+        launcher.watch(0.05 if waiting else 0)
+    return waiting
+
+
+def is_ready(port: int) -> bool:
+    """Whether the service there says that it is ready."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        line.request("GET", "/readyz")
+        return line.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        line.close()
+
+
+def describe(place: Place) -> None:
+    """Write what the command line needs in order to find this suite."""
+    place.folder.describe(
+        {
+            "pid": os.getpid(),
+            "services": {service: place.address(service) for service in ports.SERVICES},
+            "admin_key": str(place.admin_key),
+            "location": services.LOCATION,
+            "bus": {
+                "address": nats.address(place.base),
+                "user": "operator",
+                "password_file": str(nats.passwords(place.folder) / "operator.password"),
+            },
+        }
+    )
+
+
+def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
+    """What a person wants to know first."""
+    lines = [f"Entrepot is {'up' if waiting else 'ready'} after {seconds:.1f} s. Ctrl-C stops it.", ""]
+    for service in ports.SERVICES:
+        log = f"   not ready yet; see {place.folder.log(service)}" if service in waiting else ""
+        lines.append(f"  {service.replace('_', '-'):<11}{place.address(service)}{log}")
+    data = _shell_path(place.folder.root)
+    lines += [
+        f"  {'data':<11}{place.folder.root}",
+        f"  {'admin key':<11}{place.admin_key}",
+        "",
+        "Try, in another terminal:",
+    ]
+    host = place.address("registry").removeprefix("http://")
+    lines += [
+        f"  entrepot status --data {data}",
+        f"  entrepot events tail --data {data}",
+        f"  entrepot copy --data {data} oci:FOLDER docker://{host}/{services.PROJECT}/web/app:1",
+        f'  eval "$(entrepot env gcloud --data {data})" && gcloud artifacts repositories list --location=local',
+    ]
+    return "\n".join(lines)
+
+
+def _shell_path(path: Path) -> str:
+    with suppress(ValueError):
+        return f"./{path.relative_to(Path.cwd())}"
+    return str(path)
+
+
+def _programs(place: Place) -> list[binaries.Program]:
+    return [binaries.VALKEY, binaries.NATS, *([binaries.WEED] if place.s3 else [])]
+
+
+def _server_ports(place: Place) -> list[int]:
+    inside = [ports.S3, *ports.S3_INSIDE] if place.s3 else []
+    return [ports.NATS, ports.NATS_MONITOR, ports.VALKEY, *inside]
+
+
+def _alone(run: Callable[[], object]) -> Callable[[int], object]:
+    """A child that does not watch the leash itself: the kernel ends it with the launcher."""
+    return lambda _: run()
