@@ -1,4 +1,4 @@
-"""The journal: what changes nothing (reads, denials, admission decisions) is written down here and told afterwards."""
+"""The face of the journal: what changes nothing is written down first and told afterwards."""
 
 from collections.abc import Sequence
 from typing import Protocol
