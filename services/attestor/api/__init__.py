@@ -1,0 +1,1 @@
+"""The attestor's HTTP face: Binary Authorization's v1 REST, and the webhook that Kubernetes asks."""

@@ -1,0 +1,174 @@
+"""What the attestor does about what it hears: it remembers images, scans and attestations, and signs what is sound."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from services.attestor.attesting import AutoAttestor
+from services.attestor.facts import Fix, Presence, Scan, Tag
+from services.attestor.occurrences import Occurrence
+from services.attestor.references import Place, Reference, place_of
+from services.attestor.store import EVIDENCE, PRESENCE, SCAN, Change, Store
+from services.attestor.top_findings import top_fixable
+from shared.blobs import BlobMissing, Blobs
+from shared.bus import Heard, Reject
+from shared.events.images import ImageDeleted, ImageEvent, ImagePushed, ImageUntagged
+from shared.events.scans import OccurrenceChanged, ScanCompleted
+from shared.state import FieldIs, Moved, PutField
+from shared.state.step import DropField
+
+TRIES = 16
+IMAGE_CONFIGS = (
+    "",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+
+Fold = Callable[[str | None], str | None]
+"""What a field holds after a fact, from what it held before; None: as before."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field that a fact changes."""
+
+    key: str
+    name: str
+    fold: Fold
+
+
+class Handlers:
+    """Event in; facts, and attestations with what is said about them, out."""
+
+    def __init__(self, store: Store, blobs: Blobs, attesting: AutoAttestor, registries: Mapping[str, str]) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._attesting = attesting
+        self._registries = registries
+
+    async def on_pushed(self, heard: Heard[ImagePushed]) -> None:
+        """An image is there: remember it and its tag, and sign it where its scan came first."""
+        event = heard.event
+        place = _place(event)
+        artifact = bool(event.subject_digest) or event.artifact_type not in IMAGE_CONFIGS
+        presence = Presence(generation=heard.generation, artifact=artifact)
+        fields = [self._presence(place, event.digest, presence)]
+        if event.tag:
+            fields.append(self._tag(place, event.tag, Tag(digest=event.digest, generation=heard.generation)))
+        await self._learn(event.project, heard.id, fields)
+        await self._attesting.consider(event.project, event.digest, heard.traceparent)
+
+    async def on_untagged(self, heard: Heard[ImageUntagged]) -> None:
+        """A tag is gone."""
+        event = heard.event
+        gone = Tag(digest="", generation=heard.generation)
+        await self._learn(event.project, heard.id, [self._tag(_place(event), event.tag, gone)])
+
+    async def on_deleted(self, heard: Heard[ImageDeleted]) -> None:
+        """A manifest is gone, and the tags that pointed at it."""
+        event = heard.event
+        place = _place(event)
+        gone = Presence(generation=heard.generation, deleted=True)
+        untagged = Tag(digest="", generation=heard.generation)
+        fields = [self._tag(place, tag, untagged) for tag in event.tags]
+        await self._learn(event.project, heard.id, [self._presence(place, event.digest, gone), *fields])
+
+    async def on_scanned(self, heard: Heard[ScanCompleted]) -> None:
+        """A scan is done: remember what it found, and sign what meets a threshold."""
+        event = heard.event
+        scan = Scan.of(event, await self._top(event))
+        key = self._store.version_key(event.project, event.digest)
+        await self._learn(event.project, heard.id, [Field(key, SCAN, lambda before: _newer_scan(before, scan))])
+        await self._attesting.consider(event.project, event.digest, heard.traceparent)
+
+    async def on_occurrence(self, heard: Heard[OccurrenceChanged]) -> None:
+        """Somebody attested an image at the scanner's face, or took that back."""
+        event = heard.event
+        if event.kind != "ATTESTATION":
+            return
+        reference = _reference(event.resource_uri)
+        place = place_of(reference, self._registries) if reference else None
+        if reference is None or place is None or not reference.digest:
+            return
+        key = self._store.version_key(place.project, reference.digest)
+        evidence = await self._evidence(event)
+        await self._put_evidence(heard, place.project, Field(key, EVIDENCE + event.occurrence, lambda _: evidence))
+
+    # Facts.
+
+    def _presence(self, place: Place, digest: str, presence: Presence) -> Field:
+        name = f"{PRESENCE}{place.location}/{place.repository}/{place.image}"
+        key = self._store.version_key(place.project, digest)
+        return Field(key, name, lambda before: _newer_presence(before, presence))
+
+    def _tag(self, place: Place, tag: str, points: Tag) -> Field:
+        return Field(self._store.tags_key(place), tag, lambda before: _newer_tag(before, points))
+
+    async def _learn(self, project: str, request: str, fields: list[Field]) -> None:
+        """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
+        for _ in range(TRIES):
+            before = [await self._store.field(field.key, field.name) for field in fields]
+            after = [field.fold(raw) for field, raw in zip(fields, before, strict=True)]
+            writes = [PutField(f.key, f.name, new) for f, new in zip(fields, after, strict=True) if new is not None]
+            if not writes:
+                return
+            checks = [FieldIs(f.key, f.name, raw) for f, raw in zip(fields, before, strict=True)]
+            try:
+                await self._store.write_facts(project, checks, writes, Change(f"{request} facts"))
+            except Moved:
+                continue
+            return
+        raise Moved
+
+    async def _put_evidence(self, heard: Heard[OccurrenceChanged], project: str, field: Field) -> None:
+        """The last word on an occurrence counts; occurrences are written once and deleted once."""
+        new = field.fold(None)
+        write = PutField(field.key, field.name, new) if new else DropField(field.key, field.name)
+        await self._store.write_facts(project, (), (write,), Change(f"{heard.id} evidence"))
+
+    async def _evidence(self, event: OccurrenceChanged) -> str | None:
+        if not event.object:
+            return None
+        try:
+            occurrence = Occurrence.read(await self._blobs.content(event.object))
+            return occurrence.attestation.evidence(event.note, event.object).stored()
+        except BlobMissing:
+            return None
+        except ValueError as error:
+            raise Reject("the occurrence cannot be read") from error
+
+    async def _top(self, event: ScanCompleted) -> tuple[Fix, ...]:
+        if not event.findings or not any(event.fixable.values()):
+            return ()
+        try:
+            return top_fixable(await self._blobs.content(event.findings, 32 * 1024 * 1024))
+        except (BlobMissing, ValueError):
+            return ()
+
+
+def _newer_presence(before: str | None, presence: Presence) -> str | None:
+    if before is not None and Presence.model_validate_json(before).generation >= presence.generation:
+        return None
+    return presence.stored()
+
+
+def _newer_tag(before: str | None, points: Tag) -> str | None:
+    if before is not None and Tag.model_validate_json(before).generation >= points.generation:
+        return None
+    return points.stored()
+
+
+def _newer_scan(before: str | None, scan: Scan) -> str | None:
+    if before is not None and Scan.model_validate_json(before).scanned >= scan.scanned:
+        return None
+    return scan.stored()
+
+
+def _place(event: ImageEvent) -> Place:
+    return Place(event.project, event.location, event.repository, event.image)
+
+
+def _reference(uri: str) -> Reference | None:
+    try:
+        return Reference.parse(uri.removeprefix("https://"))
+    except ValueError:
+        return None

@@ -1,0 +1,153 @@
+"""What the attestor remembers: attestors, policies, IAM policies, and what it heard of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from services.attestor.attestors import Attestor
+from services.attestor.facts import Evidence, Presence, Scan, Tag, Version
+from services.attestor.policy import Policy
+from services.attestor.references import Place
+from shared.events import Cause, Event
+from shared.names import partition_of
+from shared.outbox import Outbox
+from shared.state import FieldIs, Keys, Put, PutField, State, Step, ValueIs
+from shared.state.step import Check, DropField, Write
+
+T = TypeVar("T")
+
+EVIDENCE = "evidence "
+PRESENCE = "image "
+SCAN = "scan"
+
+NO_CAUSE = Cause(id="")
+"""Of a change that nothing is said about."""
+
+
+@dataclass(frozen=True)
+class Kept(Generic[T]):
+    """A thing with the text it is kept as, which a step checks so that nobody's change is lost."""
+
+    thing: T
+    raw: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why a step is made: its cause, its request key, and what is said with it."""
+
+    request: str
+    cause: Cause = NO_CAUSE
+    events: Sequence[Event] = ()
+
+
+class Store:
+    """The attestor's records over a state store."""
+
+    def __init__(self, state: State, keys: Keys, outbox: Outbox) -> None:
+        self._state = state
+        self._keys = keys
+        self._outbox = outbox
+
+    # Attestors.
+
+    async def attestor(self, project: str, attestor: str) -> Kept[Attestor] | None:
+        """One attestor, by its id."""
+        raw = await self._state.field(self._attestors(project), attestor)
+        return None if raw is None else Kept(Attestor.model_validate_json(raw), raw)
+
+    async def attestors(self, project: str) -> dict[str, Kept[Attestor]]:
+        """All attestors of a project, by id, in order."""
+        found = await self._state.record(self._attestors(project))
+        return {name: Kept(Attestor.model_validate_json(found[name]), found[name]) for name in sorted(found)}
+
+    async def named(self, names: Sequence[str]) -> dict[str, Attestor | None]:
+        """Attestors by their full names, None for those that do not exist."""
+        found: dict[str, Attestor | None] = {}
+        for name in names:
+            _, project, _, own = name.split("/")
+            kept = await self.attestor(project, own)
+            found[name] = kept.thing if kept else None
+        return found
+
+    async def put_attestor(self, after: Attestor, before: Kept[Attestor] | None, change: Change) -> None:
+        """Write an attestor. Raises Moved when it is no longer as `before`."""
+        key, field = self._attestors(after.project), after.name.rpartition("/")[2]
+        check = FieldIs(key, field, before.raw if before else None)
+        await self._apply(after.project, (check,), (PutField(key, field, _text(after)),), change)
+
+    async def drop_attestor(self, before: Kept[Attestor], change: Change) -> None:
+        """Delete an attestor. Raises Moved."""
+        project, field = before.thing.project, before.thing.name.rpartition("/")[2]
+        key = self._attestors(project)
+        await self._apply(project, (FieldIs(key, field, before.raw),), (DropField(key, field),), change)
+
+    # The policy.
+
+    async def policy(self, project: str) -> Kept[Policy] | None:
+        """The policy that somebody set."""
+        raw = await self._state.value(self._keys.of(project, "admission_policy"))
+        return None if raw is None else Kept(Policy.model_validate_json(raw), raw)
+
+    async def put_policy(self, project: str, after: Policy, before: Kept[Policy] | None, change: Change) -> None:
+        """Set the policy. Raises Moved."""
+        key = self._keys.of(project, "admission_policy")
+        check = ValueIs(key, before.raw if before else None)
+        await self._apply(project, (check,), (Put(key, _text(after)),), change)
+
+    # What was heard of images.
+
+    async def tag(self, place: Place, tag: str) -> Tag | None:
+        """What a tag points at."""
+        raw = await self._state.field(self.tags_key(place), tag)
+        return None if raw is None else Tag.model_validate_json(raw)
+
+    async def version(self, project: str, digest: str) -> Version:
+        """All that is known of a digest."""
+        found = await self._state.record(self.version_key(project, digest))
+        return Version(
+            digest=digest,
+            presences={
+                name.removeprefix(PRESENCE): Presence.model_validate_json(raw)
+                for name, raw in found.items()
+                if name.startswith(PRESENCE)
+            },
+            scan=Scan.model_validate_json(found[SCAN]) if SCAN in found else None,
+            evidence={
+                name.removeprefix(EVIDENCE): Evidence.model_validate_json(raw)
+                for name, raw in found.items()
+                if name.startswith(EVIDENCE)
+            },
+        )
+
+    async def field(self, key: str, field: str) -> str | None:
+        """One raw field, for a change that depends on it."""
+        return await self._state.field(key, field)
+
+    async def write_facts(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
+        """Write facts of one project. Raises Moved."""
+        await self._apply(project, tuple(checks), tuple(writes), change)
+
+    def attestor_is(self, kept: Kept[Attestor]) -> Check:
+        """A check that the attestor is still as it was read."""
+        name = kept.thing.name.rpartition("/")[2]
+        return FieldIs(self._attestors(kept.thing.project), name, kept.raw)
+
+    def tags_key(self, place: Place) -> str:
+        """Where the tags of an image are kept."""
+        return self._keys.of(place.project, "tags", place.location, place.repository, place.image)
+
+    def version_key(self, project: str, digest: str) -> str:
+        """Where the facts of a digest are kept."""
+        return self._keys.of(project, "version", digest)
+
+    def _attestors(self, project: str) -> str:
+        return self._keys.of(project, "attestors")
+
+    async def _apply(self, project: str, checks: tuple[Check, ...], writes: tuple[Write, ...], change: Change) -> None:
+        drafts = self._outbox.drafts(change.events, change.cause)
+        await self._state.apply(Step(partition_of(project), change.request, checks, writes, drafts))
+
+
+def _text(thing: Attestor | Policy) -> str:
+    return thing.model_dump_json(by_alias=True, exclude_defaults=True)
