@@ -52,6 +52,8 @@ class Heard(Generic[E]):
     traceparent: str = ""
     delivery: int = 1
     """1 the first time."""
+    source: str = ""
+    """Who says it, as the envelope has it: `/services/registry`, or one of its journals. Sequences are counted by it."""
 
     @property
     def cause(self) -> Cause:

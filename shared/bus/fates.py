@@ -89,6 +89,7 @@ def read(arrival: Arrival, events: Mapping[str, type[Event]]) -> Heard[Any]:
         actor=envelope.actor,
         traceparent=envelope.traceparent,
         delivery=arrival.delivery,
+        source=envelope.source,
     )
 
 
