@@ -1,12 +1,17 @@
 """The bus: a real server with the configuration that infra/nats writes, and its streams as that brings them about."""
 
 import http.client
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.embedded.errors import CannotStart
 from infra.embedded.folder import DataFolder
 from infra.embedded.ports import NATS, NATS_MONITOR
+
+if TYPE_CHECKING:
+    from infra.nats.topology import Subscriber
 
 
 def configuration(folder: DataFolder) -> Path:
@@ -26,13 +31,16 @@ def address(base: int) -> str:
 
 def configure(folder: DataFolder, base: int) -> None:
     """Write the configuration, and the passwords that are missing."""
-    from infra.nats.__main__ import main  # noqa: PLC0415 - slow to import; the state server starts meanwhile
+    # Imported here, while the state server starts: it takes most of a second.
+    from infra.nats.passwords import Passwords  # noqa: PLC0415
+    from infra.nats.server import Listening, write_configuration  # noqa: PLC0415
+    from shared.clock import SystemIds  # noqa: PLC0415
 
-    listen, monitor = f"127.0.0.1:{base + NATS}", f"127.0.0.1:{base + NATS_MONITOR}"
-    arguments = ["config", "--file", str(configuration(folder)), "--store", str(folder.room("nats"))]
-    arguments += ["--listen", listen, "--monitor", monitor, *_whom(folder)]
-    if main(arguments) != 0:
-        raise CannotStart("the bus could not be configured")
+    listening = Listening(
+        store=folder.room("nats"), listen=f"127.0.0.1:{base + NATS}", monitor=f"127.0.0.1:{base + NATS_MONITOR}"
+    )
+    keys = Passwords(passwords(folder), SystemIds())
+    write_configuration(configuration(folder), listening, keys, subscribers(folder))
 
 
 def provision(folder: DataFolder, base: int) -> int:
@@ -40,6 +48,19 @@ def provision(folder: DataFolder, base: int) -> int:
     from infra.nats.__main__ import main  # noqa: PLC0415 - as above
 
     return main(["apply", "--server", address(base), *_whom(folder)])
+
+
+def subscribers(folder: DataFolder) -> "tuple[Subscriber, ...]":
+    """Who outside may hear what, as `subscribers.json` in the data folder lists it. Raises CannotStart."""
+    from infra.nats.topology import Subscriber  # noqa: PLC0415 - as above
+
+    try:
+        listed = json.loads(_listed(folder).read_bytes())
+        return tuple(Subscriber.model_validate(one) for one in listed)
+    except FileNotFoundError:
+        return ()
+    except (ValueError, TypeError) as error:
+        raise CannotStart(f"{_listed(folder)} cannot be used: {error}") from error
 
 
 def run(program: Path, folder: DataFolder) -> None:
@@ -60,8 +81,11 @@ def answers(base: int) -> bool:
         line.close()
 
 
+def _listed(folder: DataFolder) -> Path:
+    return folder.root / "subscribers.json"
+
+
 def _whom(folder: DataFolder) -> list[str]:
     """Passwords, and the outside subscribers where somebody has listed some in the data folder."""
-    listed = folder.root / "subscribers.json"
-    outside = ["--subscribers", str(listed)] if listed.exists() else []
+    outside = ["--subscribers", str(_listed(folder))] if _listed(folder).exists() else []
     return ["--passwords", str(passwords(folder)), *outside]

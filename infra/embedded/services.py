@@ -102,6 +102,12 @@ def _own(place: Place) -> dict[str, dict[str, str]]:
     }
 
 
+def made_by_identity(place: Place) -> list[Path]:
+    """The key files that identity writes at the first start."""
+    agents = [place.folder.keys / "agents" / f"{agent}.json" for agent in _AGENTS.split()]
+    return [place.admin_key, *agents]
+
+
 def make_secrets(place: Place) -> None:
     """At the first start: the root key and its public half, and the services' own secrets."""
     keys = place.folder.keys

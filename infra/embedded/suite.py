@@ -16,6 +16,7 @@ from infra.embedded.services import Place
 from infra.embedded.signals import Signals, Stopped
 
 _SERVERS_SECONDS = 30.0
+_KEYS_SECONDS = 30.0
 _READY_SECONDS = 60.0
 
 _BUS_LIBRARIES = ("pydantic", "nats", "infra.nats.__main__")
@@ -84,12 +85,20 @@ def _start_servers(launcher: Launcher, place: Place) -> None:
 
 
 def _start_services(launcher: Launcher, place: Place) -> None:
+    """Identity makes the accounts' keys at the first start, and others read them when they begin."""
     describe(place)
-    children: list[Child] = []
-    for service in ports.SERVICES:
-        settings = services.environment(place, service)
-        children.append(Child(service, partial(services.run, service, settings), place.folder.log(service)))
-    launcher.start(children)
+    children = {service: _child(place, service) for service in ports.SERVICES}
+    identity = children.pop("identity")
+    launcher.start([identity])
+    launcher.wait_for(
+        "identity", lambda: all(path.exists() for path in services.made_by_identity(place)), _KEYS_SECONDS
+    )
+    launcher.start(list(children.values()))
+
+
+def _child(place: Place, service: str) -> Child:
+    settings = services.environment(place, service)
+    return Child(service, partial(services.run, service, settings), place.folder.log(service))
 
 
 def _wait_until_ready(launcher: Launcher, place: Place) -> list[str]:

@@ -1,0 +1,62 @@
+"""`entrepot scan`: what was found in images."""
+
+from typing import Any
+
+import click
+
+from cli import account, suite
+from cli.exits import Denied
+from cli.output import show
+
+_SEVERITIES = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+_COLUMNS = [
+    "noteName",
+    "vulnerability.effectiveSeverity",
+    "vulnerability.cvssScore",
+    "package",
+    "version",
+    "resourceUri",
+]
+
+
+@click.group()
+def scan() -> None:
+    """What the scanner found."""
+
+
+@scan.command("list")
+@click.argument("image", default="")
+@suite.data_option
+@suite.project_option
+@suite.format_option
+@click.option("--filter", "condition", default="", help='Google\'s filter, such as kind="VULNERABILITY".')
+@click.option(
+    "--fail-on",
+    type=click.Choice(_SEVERITIES, case_sensitive=False),
+    default=None,
+    help="Leave with exit code 3 when there is something at least this severe.",
+)
+def list_found(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
+    image: str, data: str, project: str, form: str, condition: str, fail_on: str | None
+) -> None:
+    """Occurrences, of one IMAGE (`HOST/NAME@sha256:…`) or of all."""
+    conditions = [condition] if condition else []
+    if image:
+        conditions.append(f'resourceUrl="{image if "://" in image else f"https://{image}"}"')
+    path = f"v1/projects/{project}/occurrences"
+    found = list(account.api(suite.of(data), "scanner").pages(path, "occurrences", filter=" AND ".join(conditions)))
+    show([{**one, **_package(one)} for one in found], _COLUMNS, form)
+    if fail_on and (bad := [one for one in found if _rank(one) >= _SEVERITIES.index(fail_on.upper())]):
+        raise Denied(f"{len(bad)} findings of severity {fail_on.upper()} or worse")
+
+
+def _package(occurrence: dict[str, Any]) -> dict[str, str]:
+    issues = occurrence.get("vulnerability", {}).get("packageIssue", [])
+    first: dict[str, Any] = issues[0] if issues else {}
+    version = first.get("affectedVersion", {}).get("fullName", "")
+    return {"package": str(first.get("affectedPackage", "")), "version": str(version)}
+
+
+def _rank(occurrence: dict[str, Any]) -> int:
+    severity = str(occurrence.get("vulnerability", {}).get("effectiveSeverity", ""))
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else -1
