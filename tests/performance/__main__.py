@@ -1,0 +1,122 @@
+"""Runs the benchmark: `python -m tests.performance [--quick] [--rounds N] [--write]`."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.performance import events
+from tests.performance.peer import docker_registry, free_base
+from tests.performance.rows import Row, Target, prepare, rows
+from tests.performance.table import page
+
+OURS, PEER = "Entrepot", "docker-registry"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite that was started for the benchmark."""
+
+    data: Path
+    base: int
+
+    def described(self) -> dict[str, Any]:
+        """What the launcher wrote about it."""
+        return json.loads((self.data / "run" / "suite.json").read_bytes())
+
+    def token(self) -> str:
+        """An access token of the administrator's."""
+        return _entrepot("token", "--data", str(self.data)).strip()
+
+
+@contextlib.contextmanager
+def suite() -> Iterator[Suite]:
+    """Start the suite as a user does, on free ports and a folder of its own."""
+    base = free_base()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        data = Path(folder, "data")
+        command = [sys.executable, "-m", "cli", "up", "--data", str(data), "--port-base", str(base)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=sys.stderr)
+        try:
+            _until_ready(data, process)
+            yield Suite(data, base)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _until_ready(data: Path, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(120):
+        if process.poll() is not None:
+            raise SystemExit("the suite did not start")
+        status = subprocess.run(
+            [sys.executable, "-m", "cli", "status", "--data", str(data)], capture_output=True, check=False, timeout=30
+        )
+        if status.returncode == 0:
+            return
+    raise SystemExit("the suite was not ready in time")
+
+
+def _entrepot(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "cli", *arguments], capture_output=True, check=True, timeout=60)
+    return done.stdout.decode()
+
+
+async def compare(table: list[Row], peer: Target, ours: Target, rounds: int) -> None:
+    """Alternate between both, row by row."""
+    for target in (peer, ours):
+        await prepare(target)
+    for row in table:
+        for _ in range(rounds):
+            for target in (peer, ours):
+                await row.measure(target)
+        sys.stderr.write(f"{row.title}: {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}\n")
+
+
+async def listen(ours: Target, bus: dict[str, str]) -> events.Latency:
+    """The event rows, of ours alone: the peer has none."""
+    listener = events.Listener()
+    await listener.start(bus)
+    try:
+        return await events.measure(ours, listener)
+    finally:
+        await listener.stop()
+
+
+def main() -> None:
+    """Measure and print; with `--write` into docs/performance.md too."""
+    parser = argparse.ArgumentParser(prog="./task bench --")
+    parser.add_argument("--quick", action="store_true", help="short rounds, to try the harness out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    table = rows(quick=options.quick)
+    with docker_registry() as peer_port, suite() as started:
+        peer = Target(PEER, peer_port, [peer_port], "bench/image", {})
+        ours = Target(
+            OURS,
+            started.base,
+            [started.base, started.base + 22],
+            "demo/bench/image",
+            {"Authorization": f"Bearer {started.token()}"},
+        )
+        asyncio.run(compare(table, peer, ours, options.rounds))
+        latency = asyncio.run(listen(ours, started.described()["bus"]))
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    text = page(table, PEER, OURS, latency, f"{machine}, {options.rounds} rounds")
+    print(text)  # noqa: T201 - what this program is for
+    if options.write:
+        Path("docs/performance.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

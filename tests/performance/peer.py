@@ -1,0 +1,75 @@
+"""Debian's docker-registry as a peer, in its strongest setting: no access log, no login, descriptors in memory."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_CONFIG = """version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {folder}}}
+  cache: {{blobdescriptor: inmemory}}
+  delete: {{enabled: true}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+@contextlib.contextmanager
+def docker_registry() -> Iterator[int]:
+    """Run it on a free loopback port, which is given."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        raise SystemExit("docker-registry is not installed: apt-get install docker-registry")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="peer-") as folder:
+        config = Path(folder, "config.yml")
+        config.write_text(_CONFIG.format(folder=folder, port=port))
+        process = subprocess.Popen(
+            [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for(port)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def free_port() -> int:
+    """A loopback port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def free_base() -> int:
+    """A port base with room for a suite."""
+    for base in range(15000, 30000, 100):
+        if all(_free(base + offset) for offset in (*range(7), *range(20, 40))):
+            return base
+    raise SystemExit("no free range of ports")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_for(port: int, seconds: float = 20) -> None:
+    """Until somebody listens."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"nobody listens on port {port} after {seconds} s")

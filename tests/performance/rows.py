@@ -1,0 +1,161 @@
+"""The rows of the table: what is asked of both registries, alternately, and what it cost each of them."""
+
+import os
+import statistics
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from tests.performance.cpu import listeners, spent
+from tests.performance.load import Connection, must, push_blob, push_manifest, spread
+from tests.support.images import CONFIG, LAYER, MANIFEST, descriptor
+
+MB = 1024 * 1024
+ACCEPT = f"{MANIFEST}, application/vnd.oci.image.index.v1+json"
+LAYERS = 20
+"""Layers of the manifest that is asked for: 3.5 KB, as real ones."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A registry under test."""
+
+    title: str
+    port: int
+    ports: Sequence[int]
+    """All ports whose processes' CPU counts: the registry's, and what it asks for each request."""
+    name: str
+    """The repository to work in."""
+    headers: Mapping[str, str]
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        return spent(process for port in self.ports for process in listeners(port))
+
+
+Work = Callable[[Target, int], Awaitable[None]]
+
+
+@dataclass
+class Row:
+    """One kind of work."""
+
+    title: str
+    unit: str
+    work: Work
+    count: int
+    """How often a round does it."""
+    per: float
+    """By how much to multiply CPU seconds per piece of work to have the unit."""
+    costs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    async def measure(self, target: Target) -> None:
+        """One round."""
+        before = target.cpu()
+        await self.work(target, self.count)
+        self.costs.setdefault(target.title, []).append((target.cpu() - before) / self.count * self.per)
+
+    def median(self, title: str) -> float:
+        """The median over the rounds."""
+        return statistics.median(self.costs[title])
+
+    def ratio(self, peer: str, ours: str) -> tuple[float, float, float]:
+        """Peer's cost to ours, round by round: smallest, median, largest."""
+        ratios = [theirs / max(own, 1e-9) for theirs, own in zip(self.costs[peer], self.costs[ours], strict=True)]
+        return min(ratios), statistics.median(ratios), max(ratios)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """All rows; with `quick` shorter rounds, for trying the harness out."""
+    part = 10 if quick else 1
+    micro, per_gb_1, per_gb_100 = 1e6, 1000.0, 10.0
+    return [
+        Row("manifest GET by tag, 16 connections", "µs", _manifests("GET", 16), 4000 // part, micro),
+        Row("manifest GET by tag, 1 connection", "µs", _manifests("GET", 1), 1500 // part, micro),
+        Row("manifest HEAD by tag, 16 connections", "µs", _manifests("HEAD", 16), 4000 // part, micro),
+        Row("blob GET 1 MB, 16 connections", "s/GB", _blobs("1", 16), 600 // part, per_gb_1),
+        Row("blob GET 100 MB, 2 connections", "s/GB", _blobs("100", 2), 20 // min(part, 5), per_gb_100),
+        Row("push 1 KB blob and manifest, 4 connections", "µs", _pushes(1024, 4), 200 // part, micro),
+        Row("push 1 MB blob, 4 connections", "s/GB", _uploads(MB, 4), 100 // part, per_gb_1),
+        Row("push 100 MB blob, 1 connection", "s/GB", _uploads(100 * MB, 1), 3, per_gb_100),
+    ]
+
+
+_PREPARED: dict[tuple[str, str], str] = {}
+
+
+async def prepare(target: Target) -> None:
+    """Push what the reading rows ask for."""
+    connection = Connection(target.port, target.headers)
+    for label, size in (("1", 1_000_000), ("100", 100_000_000)):
+        _PREPARED[target.title, label] = await push_blob(connection, target.name, os.urandom(size))
+    layers = [os.urandom(1024) for _ in range(LAYERS)]
+    for layer in layers:
+        await push_blob(connection, target.name, layer)
+    config = b"{}"
+    await push_blob(connection, target.name, config)
+    manifest = _manifest(config, layers)
+    for tag in ("bench", *(f"bench-{number}" for number in range(50))):
+        await push_manifest(connection, target.name, tag, manifest, MANIFEST)
+    await connection.close()
+
+
+def _manifest(config: bytes, layers: Sequence[bytes]) -> bytes:
+    return orjson.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, config),
+            "layers": [descriptor(LAYER, layer) for layer in layers],
+        }
+    )
+
+
+def _manifests(verb: str, connections: int) -> Work:
+    async def work(target: Target, count: int) -> None:
+        async def one(connection: Connection, number: int) -> None:
+            path = f"/v2/{target.name}/manifests/bench-{number % 50}"
+            must(await connection.call(verb, path, headers={"Accept": ACCEPT}), 200)
+
+        await spread(target.port, target.headers, connections, count, one)
+
+    return work
+
+
+def _blobs(label: str, connections: int) -> Work:
+    async def work(target: Target, count: int) -> None:
+        path = f"/v2/{target.name}/blobs/{_PREPARED[target.title, label]}"
+
+        async def one(connection: Connection, number: int) -> None:
+            del number
+            must(await connection.call("GET", path, keep=False), 200)
+
+        await spread(target.port, target.headers, connections, count, one)
+
+    return work
+
+
+def _uploads(size: int, connections: int) -> Work:
+    filler = os.urandom(size)
+
+    async def work(target: Target, count: int) -> None:
+        async def one(connection: Connection, number: int) -> None:
+            del number
+            await push_blob(connection, target.name, os.urandom(16) + filler[16:])
+
+        await spread(target.port, target.headers, connections, count, one)
+
+    return work
+
+
+def _pushes(size: int, connections: int) -> Work:
+    async def work(target: Target, count: int) -> None:
+        async def one(connection: Connection, number: int) -> None:
+            layer = os.urandom(size)
+            await push_blob(connection, target.name, layer)
+            await push_manifest(connection, target.name, f"push-{number % 20}", _manifest(b"{}", [layer]), MANIFEST)
+
+        await spread(target.port, target.headers, connections, count, one)
+
+    return work

@@ -1,0 +1,52 @@
+"""The page that a run of the benchmark becomes."""
+
+from collections.abc import Sequence
+
+from tests.performance.events import Latency
+from tests.performance.rows import Row
+
+_PAGE = """# Performance
+
+What one request costs, in CPU seconds (user and system) of the server, measured by `./task bench` beside Debian's
+docker-registry in the same run: the two take turns, row by row, and a ratio is taken round by round. Wall time and
+requests per second say more about the machine than about the program, so they are not here.
+
+- Measured on: {machine}; everything on loopback, storage on the machine's disk.
+- **Ours** is the suite as a user starts it: tokens, policies, events, audit, metrics, and fsync before every success;
+  the CPU of the registry and of Valkey together.
+- **The peer** has no login, no events, no access log, and keeps descriptors in memory.
+- A ratio above 1: ours is cheaper.
+
+| row | {peer} | {ours} | unit | ratio, median (smallest to largest) |
+|---|---|---|---|---|
+{rows}
+
+## Events
+
+From the answer to a push (a small image with a dpkg database) to `scan.completed` at a subscriber outside: median
+{median:.0f} ms, longest {highest:.0f} ms of 20. In a burst of 60 pushes: {rate:.1f} scans per second, pushing included.
+
+## How to read it
+
+CPU time is counted by the kernel in ticks of 10 ms, so rows of few repetitions are coarse. The machine is shared:
+compare the two columns of one row, and trust only large differences. Nothing here is asserted by a test.
+"""
+
+
+def page(table: Sequence[Row], peer: str, ours: str, latency: Latency, machine: str) -> str:
+    """The whole page as Markdown."""
+    return _PAGE.format(
+        machine=machine,
+        peer=peer,
+        ours=ours,
+        rows="\n".join(_line(row, peer, ours) for row in table),
+        median=latency.median * 1000,
+        highest=latency.highest * 1000,
+        rate=latency.scans_per_second,
+    )
+
+
+def _line(row: Row, peer: str, ours: str) -> str:
+    low, middle, high = row.ratio(peer, ours)
+    costs = f"{row.median(peer):.3g} | {row.median(ours):.3g}"
+    return f"| {row.title} | {costs} | {row.unit} | {middle:.2f} ({low:.2f} to {high:.2f}) |"
