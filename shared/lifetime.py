@@ -119,6 +119,9 @@ class Lifetime:
             await self.stop.wait()
             _log.info("stopping", reason=self.stop.reason)
             await self._parts.clock.sleep(self._parts.settings.drain_seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the end is the same: told, and in order
+            _log.error("not started", reason=str(error), exc_info=error)
+            self.stop.tell("not started", failed=True)
         finally:
             await self._end()
         return 1 if self.stop.failed else 0
@@ -163,7 +166,7 @@ class Lifetime:
 
     async def _end(self) -> None:
         """Calls first, then what they caused: every step is tried, whatever became of the ones before."""
-        self.stop.tell("failed to start", failed=True)
+        self.stop.tell("cancelled", failed=True)
         steps: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
             ("http", self.server.stop),
             ("bus", self._parts.bus.stop),

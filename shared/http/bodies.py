@@ -77,7 +77,7 @@ def json_object(content: bytes, *, strict: bool = False) -> dict[str, Any]:
         found = orjson.loads(content)
         if strict:
             json.loads(content, object_pairs_hook=_once)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # what orjson raises is one; so are the numbers json has too many of
         raise InvalidArgument(f"The body is not JSON: {str(error)[:160]}") from error
     if not isinstance(found, dict):
         raise InvalidArgument("The body is not a JSON object.")

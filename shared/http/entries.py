@@ -8,7 +8,8 @@ from shared.http.routes import Audit
 from shared.identity.caller import Caller
 from shared.redaction import capped, redacted_text
 
-MAX_TEXT: Final = 2048
+MAX_NAME: Final = 1024
+"""Characters of a resource's name: a path that somebody made up may be longer."""
 
 _SERVICES: Final = {
     "iam": "iam.googleapis.com",
@@ -84,7 +85,7 @@ def _payload(service: str, origin: Origin, asked: Asked) -> dict[str, Any]:
         "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
         "serviceName": service,
         "methodName": asked.method,
-        "resourceName": asked.resource[:MAX_TEXT],
+        "resourceName": asked.resource[:MAX_NAME],
         "status": asked.status,
         "authenticationInfo": _authentication(origin.caller),
         "authorizationInfo": [_authorization(asked)] if asked.permission else [],
@@ -115,7 +116,7 @@ def _authentication(caller: Caller) -> dict[str, Any]:
 
 def _authorization(asked: Asked) -> dict[str, Any]:
     return {
-        "resource": asked.resource[:MAX_TEXT],
+        "resource": asked.resource[:MAX_NAME],
         "permission": asked.permission,
         "granted": asked.granted,
         "permissionType": asked.kind.value,

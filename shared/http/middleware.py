@@ -20,6 +20,7 @@ from shared.http.origins import Origins
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, as_api_error
 from shared.identity.caller import ANONYMOUS, Caller
+from shared.redaction import well_formed
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.traces import Context, Traces
 
@@ -118,7 +119,7 @@ class Middleware:
             ip=self._parts.origins(request),
             user_agent=request.headers.get(hdrs.USER_AGENT, ""),
             route=declared.route,
-            resource=declared.resource(request) if declared.resource else "",
+            resource=well_formed(declared.resource(request)) if declared.resource else "",
             counter=self._parts.counter,
         )
         request[CALL] = call
