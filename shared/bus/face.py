@@ -53,7 +53,7 @@ class Heard(Generic[E]):
     delivery: int = 1
     """1 the first time."""
     source: str = ""
-    """Who says it, as the envelope has it: `/services/registry`, or one of its journals. Sequences are counted by it."""
+    """Who says it: `/services/registry`, or one of its journals. Sequences are counted by it."""
 
     @property
     def cause(self) -> Cause:
