@@ -1,0 +1,87 @@
+"""Who may do what on the bus: each service its own topics, its own durables and its own inbox, and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.nats.topology import ADMINISTRATOR, Subscriber
+from shared.bus.streams import STREAMS
+from shared.events.contracts import SERVICES, TOPICS, Topic, durable_of
+from shared.names import subject_token
+
+OPERATOR = "operator"
+"""Whoever looks after the dead letters."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the bus with its permissions."""
+
+    name: str
+    publish: Sequence[str]
+    subscribe: Sequence[str]
+
+
+def users() -> list[User]:
+    """The users of the services' account."""
+    return [administrator(ADMINISTRATOR), _operator(), *(service_user(service) for service in SERVICES)]
+
+
+def administrator(name: str) -> User:
+    """Makes streams and durables; no service runs as this."""
+    return User(name, publish=[">"], subscribe=[">"])
+
+
+def inbox(user: str) -> str:
+    """Where answers to a user arrive; nobody else may listen there."""
+    return f"_INBOX_{user}"
+
+
+def service_user(service: str) -> User:
+    """What one service may do, by the topic table."""
+    publish = [_said(topic, service) for topic in TOPICS if service in topic.said_by]
+    publish.append(f"dead.{subject_token(service)}.>")
+    for topic in TOPICS:
+        if service in topic.work:
+            publish += _durable_rights(topic.event.stream, durable_of(service, topic.event))
+    viewed = [topic for topic in TOPICS if service in topic.views]
+    for stream in sorted({topic.event.stream for topic in viewed}):
+        publish += [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.DIRECT.GET.{stream}"]
+    return User(service, publish, [f"{inbox(service)}.>", *(topic.subjects for topic in viewed)])
+
+
+def subscriber_user(subscriber: Subscriber) -> User:
+    """An outside subscriber in its own account: makes consumers on its copy of the events, and reads."""
+    publish = [
+        "$JS.API.STREAM.INFO.EVENTS",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.CREATE.EVENTS",
+        "$JS.API.CONSUMER.CREATE.EVENTS.>",
+        "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.>",
+        "$JS.API.CONSUMER.INFO.EVENTS.>",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.>",
+        "$JS.API.CONSUMER.DELETE.EVENTS.>",
+        "$JS.API.DIRECT.GET.EVENTS.>",
+        "$JS.ACK.EVENTS.>",
+        "$JS.FC.EVENTS.>",
+    ]
+    return User(subscriber.user, publish, ["_INBOX.>"])
+
+
+def _operator() -> User:
+    reads = [f"$JS.API.{call}.{name}" for name in STREAMS for call in ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")]
+    deletes = [f"$JS.API.STREAM.MSG.DELETE.{name}" for name in ("DEAD", "JOBS")]
+    redrives = [*deletes, *(topic.subjects for topic in TOPICS)]
+    return User(OPERATOR, [*reads, *redrives], [f"{inbox(OPERATOR)}.>"])
+
+
+def _said(topic: Topic, service: str) -> str:
+    # An audit entry's subject names its producer, so that none can write in another's name.
+    return f"{topic.name}.{subject_token(service)}.>" if topic.event.stream == "AUDIT" else topic.subjects
+
+
+def _durable_rights(stream: str, durable: str) -> list[str]:
+    return [
+        f"$JS.API.CONSUMER.INFO.{stream}.{durable}",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
+        f"$JS.ACK.{stream}.{durable}.>",
+    ]

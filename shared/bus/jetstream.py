@@ -1,0 +1,159 @@
+"""The real bus: NATS JetStream, through FastStream for work and through nats-py for views and publishing."""
+
+import asyncio
+import os
+import signal
+import zlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.errors import Error
+from prometheus_client import CollectorRegistry
+
+from shared.bus.connection import Address, BusMetrics, connect, refuse_a_lossy_server
+from shared.bus.face import Handler, Heard
+from shared.bus.following import JetStreamView, JoinedView
+from shared.bus.publisher import JetStreamPublisher
+from shared.bus.working import Worker, new_broker
+from shared.clock import Clock
+from shared.events import Event
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+E = TypeVar("E", bound=Event)
+
+
+def end_the_process(reason: str) -> None:
+    """What a bus does that cannot go on: ask the process to end in order, so that it is started anew."""
+    log.critical("the bus connection is over, the process ends", reason=reason)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a bus is used; the defaults are those of a service."""
+
+    snapshots: Path | None = None
+    """Folder for what the views know, so that a replica can start while the bus is away."""
+    accept_loss: bool = False
+    """Start on a server that may lose what it acknowledged."""
+    over: Callable[[str], None] = end_the_process
+    registry: CollectorRegistry | None = None
+
+
+class JetStreamBus:
+    """One replica's connections to the bus."""
+
+    def __init__(self, service: str, address: Address, clock: Clock, options: Options | None = None) -> None:
+        self._service = service
+        self._address = address
+        self._clock = clock
+        self._options = options or Options()
+        self._metrics = BusMetrics(service, self._options.registry)
+        self.publisher = JetStreamPublisher(service, address, self._metrics)
+        self._worker = Worker(service, clock, self._metrics)
+        self._views: list[JetStreamView] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._connection: Client | None = None
+        self._broker: NatsBroker | None = None
+        self._stopping = False
+
+    def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
+        """Take events of a topic from this service's durable; said before `start`."""
+        self._worker.add(event, handler, at_once=at_once, long=long)
+
+    def view(self, events: Sequence[type[Event]], heard: Callable[[Heard[Event]], None]) -> JoinedView:
+        """Hear everything of these topics; said before `start`."""
+        parts = [
+            self._part([event for event in events if event.stream == stream], heard)
+            for stream in dict.fromkeys(event.stream for event in events)
+        ]
+        self._views += parts
+        return JoinedView(parts)
+
+    async def start(self) -> None:
+        """Begin to hear, now or as soon as the bus can be reached. Raises BusMayLose."""
+        await refuse_a_lossy_server(self._address, accept_loss=self._options.accept_loss)
+        for view in self._views:
+            view.load()
+        if self._views or self._worker.works:
+            self._loop(self._hear())
+
+    async def stop(self) -> None:
+        """Stop hearing, let running handlers finish, disconnect."""
+        self._stopping = True
+        if self._broker is not None:
+            await self._broker.stop()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for view in self._views:
+            await view.close()
+        if self._connection is not None:
+            await self._connection.close()
+        await self.publisher.close()
+
+    async def _hear(self) -> None:
+        waiting = asyncio.create_task(self._say_that_it_is_away())
+        try:
+            self._connection = await connect(
+                self._address, name=self._service, error=self._metrics.error, closed=self._closed
+            )
+        except (Error, OSError, TimeoutError) as error:
+            # Endless reconnecting leaves only what will never work, such as a wrong password.
+            self._over(f"{type(error).__name__}: {error}")
+            return
+        finally:
+            waiting.cancel()
+        for view in self._views:
+            self._loop(view.follow(self._connection))
+        if self._worker.works:
+            self._loop(self._take_work(self._connection))
+        self._loop(self._measure())
+
+    async def _say_that_it_is_away(self) -> None:
+        await self._clock.sleep(1.0)
+        for view in self._views:
+            view.away()
+
+    async def _take_work(self, connection: Client) -> None:
+        await self._worker.await_durables(connection)
+        self._broker = new_broker(self._address, self._metrics, self._closed, f"{self._service} work")
+        self._worker.subscribe(self._broker, self._address.inbox)
+        await self._broker.start()
+        await self._worker.watch(connection)
+
+    async def _measure(self) -> None:
+        while True:
+            self._metrics.aged(max((view.age() for view in self._views), default=0.0))
+            await self._clock.sleep(5.0)
+
+    async def _closed(self) -> None:
+        self._over("a connection was closed")
+
+    def _over(self, reason: str) -> None:
+        if not self._stopping:
+            self._options.over(reason)
+
+    def _loop(self, endless: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(endless)
+        task.add_done_callback(self._ended)
+        self._loops.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # None of these loops ends by itself: a bug that ended one must not leave a process that hears nothing.
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a loop of the bus failed", exc_info=task.exception())
+            self._over(f"{type(task.exception()).__name__}: {task.exception()}")
+
+    def _part(self, events: Sequence[type[Event]], heard: Callable[[Heard[Event]], None]) -> JetStreamView:
+        stream, folder = events[0].stream, self._options.snapshots
+        # Named for its topics: a snapshot that stands for fewer would hide the others' past.
+        topics = zlib.crc32(",".join(sorted(event.topic for event in events)).encode())
+        file = None if folder is None else folder / f"{self._service}-{stream.lower()}-{topics:08x}.snapshot"
+        return JetStreamView(stream, events, heard, self._clock, file)

@@ -1,0 +1,234 @@
+"""Work from the real bus: FastStream's pull subscribers on durables that exist already.
+
+FastStream fetches and spreads; what becomes of a message is decided here alone, never by its defaults: those drop a
+message after one error, or repeat it at once and for ever.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from faststream.middlewares import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats.security import NatsUserPassword
+from faststream.security import BaseSecurity
+from nats.aio.client import Client
+from nats.errors import Error
+
+from shared.bus.connection import CONNECT_SECONDS, Address, BusMetrics, jetstream
+from shared.bus.face import Handler
+from shared.bus.fates import Again, Arrival, Dead, Fate, Handled, fate_of
+from shared.clock import Clock
+from shared.events import Event
+from shared.events.contracts import BY_NAME, Topic, durable_of
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+HEARTBEAT_SECONDS = 10.0
+"""A third of the time after which the server would deliver again."""
+FETCH_SECONDS = 5.0
+"""Bounds what an interrupted connection can cost: an outstanding request is lost with it."""
+GRACE_SECONDS = 15.0
+SILENCE_SECONDS = 60.0
+"""A durable that has messages and brings none for so long is taken up anew."""
+
+
+@dataclass
+class Work:
+    """One topic that this service takes work from."""
+
+    event: type[Event]
+    handler: Handler[Any]
+    at_once: int
+    durable: str
+    subjects: str
+    running: int = 0
+    last_delivery: float = 0.0
+    subscriber: Any = None
+
+
+class Worker:
+    """Takes deliveries, lets handlers run, and answers the server."""
+
+    def __init__(self, service: str, clock: Clock, metrics: BusMetrics) -> None:
+        self._service = service
+        self._clock = clock
+        self._metrics = metrics
+        self._connection: Client | None = None
+        self._works: list[Work] = []
+
+    def add(self, event: type[Event], handler: Handler[Any], *, at_once: int, long: bool) -> None:
+        """Take this topic too; said before `subscribe`."""
+        topic = BY_NAME.get(event.topic) or Topic(event, said_by=())
+        self._works.append(
+            Work(
+                event=event,
+                handler=handler,
+                at_once=1 if long else at_once,
+                durable=durable_of(self._service, event),
+                subjects=topic.heard_by(self._service),
+            )
+        )
+
+    @property
+    def works(self) -> list[Work]:
+        """What is taken."""
+        return self._works
+
+    def subscribe(self, broker: NatsBroker, inbox: str) -> None:
+        """Tell the broker of all durables."""
+        for work in self._works:
+            # Long work comes without workers: one that waits in a buffer would be held by this replica for hours.
+            more: dict[str, Any] = {} if work.at_once == 1 else {"max_workers": work.at_once}
+            work.subscriber = cast("Any", broker).subscriber(
+                work.subjects,
+                durable=work.durable,
+                stream=JStream(work.event.stream, declare=False),
+                pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
+                inbox_prefix=f"{inbox}.".encode(),
+                ack_policy=AckPolicy.MANUAL,
+                decoder=_as_it_is,
+                **more,
+            )
+            work.subscriber(self._taker(work))
+
+    async def await_durables(self, connection: Client) -> None:
+        """Wait until every durable exists: they are the provisioner's to make, and it may come later."""
+        self._connection = connection
+        for work in self._works:
+            while not await self._exists(connection, work):
+                log.warning("durable missing", durable=work.durable, stream=work.event.stream)
+                await self._clock.sleep(2.0)
+            work.last_delivery = self._clock.monotonic()
+
+    async def watch(self, connection: Client) -> None:
+        """Take up anew what has fallen silent though the server has messages for it, for ever."""
+        while True:
+            await self._clock.sleep(SILENCE_SECONDS / 4)
+            for work in self._works:
+                if await self._is_stuck(connection, work):
+                    log.error("durable silent, taken up anew", durable=work.durable)
+                    self._metrics.restarted(work.durable)
+                    work.last_delivery = self._clock.monotonic()
+                    await work.subscriber.stop()
+                    await work.subscriber.start()
+
+    async def _exists(self, connection: Client, work: Work) -> bool:
+        try:
+            await jetstream(connection).consumer_info(work.event.stream, work.durable)
+        except (Error, OSError, TimeoutError):
+            return False
+        return True
+
+    async def _is_stuck(self, connection: Client, work: Work) -> bool:
+        silent = self._clock.monotonic() - work.last_delivery > SILENCE_SECONDS
+        if work.running or not silent or not connection.is_connected:
+            return False
+        try:
+            info = await jetstream(connection).consumer_info(work.event.stream, work.durable)
+        except (Error, OSError, TimeoutError):
+            return False
+        return bool(info.num_pending)
+
+    def _taker(self, work: Work) -> Callable[[NatsMessage], Awaitable[None]]:
+        async def take(message: NatsMessage) -> None:
+            work.running += 1
+            work.last_delivery = self._clock.monotonic()
+            beat = asyncio.create_task(self._keep(message))
+            try:
+                raw = message.raw_message
+                arrival = Arrival(raw.subject, raw.data, raw.metadata.num_delivered or 1)
+                fate = await self._fate(work, arrival, dict(raw.headers or {}))
+                await self._settle(work, message, fate)
+                self._metrics.handled(work.event.topic, type(fate).__name__.lower())
+            finally:
+                work.running -= 1
+                work.last_delivery = self._clock.monotonic()
+                beat.cancel()
+
+        return take
+
+    async def _fate(self, work: Work, arrival: Arrival, headers: dict[str, str]) -> Fate:
+        if "Nats-Sequence" in headers:
+            # Only the server's answers to a reader carry this: somebody had them sent to a subject not his own.
+            return Dead("a copy of a stored message, not said by its producer")
+        return await fate_of(arrival, work.event, work.handler)
+
+    async def _keep(self, message: NatsMessage) -> None:
+        while True:
+            await self._clock.sleep(HEARTBEAT_SECONDS)
+            with contextlib.suppress(Error, OSError):
+                await message.in_progress()
+
+    async def _settle(self, work: Work, message: NatsMessage, fate: Fate) -> None:
+        # Where the answer does not arrive the message comes again, and the handler is idempotent.
+        try:
+            match fate:
+                case Handled():
+                    await message.ack_sync()
+                case Again(seconds):
+                    await message.nack(delay=seconds)
+                case Dead(reason):
+                    await self._bury(work, message, reason)
+                    await message.reject()
+        except (Error, OSError, TimeoutError) as error:
+            log.warning("delivery not answered", durable=work.durable, reason=f"{type(error).__name__}: {error}")
+
+    async def _bury(self, work: Work, message: NatsMessage, reason: str) -> None:
+        """Publish to the dead letters and await that it is durable; only then is the message terminated."""
+        raw = message.raw_message
+        number = raw.metadata.sequence.stream
+        headers = {
+            "Nats-Msg-Id": f"dead.{self._service}.{work.event.stream}.{number}",
+            "Entrepot-Reason": _one_line(reason),
+            "Entrepot-Service": self._service,
+            "Entrepot-Stream": work.event.stream,
+            "Entrepot-Number": str(number),
+            "Entrepot-Delivery": str(raw.metadata.num_delivered or 1),
+        }
+        if self._connection is None:
+            raise ConnectionError("not connected")
+        subject = f"dead.{self._service}.{raw.subject}"
+        await jetstream(self._connection).publish(subject, raw.data, headers=headers)
+
+
+def new_broker(address: Address, metrics: BusMetrics, closed: Callable[[], Awaitable[None]], name: str) -> NatsBroker:
+    """A FastStream broker that reconnects for ever and tells when its connection ends all the same."""
+    return NatsBroker(
+        list(address.servers),
+        name=name,
+        security=_security(address),
+        inbox_prefix=address.inbox,
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
+        connect_timeout=CONNECT_SECONDS,
+        ping_interval=10,
+        max_outstanding_pings=2,
+        error_cb=metrics.error,
+        closed_cb=closed,
+        graceful_timeout=GRACE_SECONDS,
+        ack_policy=AckPolicy.MANUAL,
+        apply_types=False,
+        logger=logging.getLogger("faststream"),
+        log_level=logging.DEBUG,
+    )
+
+
+def _security(address: Address) -> BaseSecurity | None:
+    if address.user:
+        return NatsUserPassword(address.user, address.password, ssl_context=address.tls, use_ssl=bool(address.tls))
+    return BaseSecurity(ssl_context=address.tls, use_ssl=True) if address.tls else None
+
+
+async def _as_it_is(message: Any) -> Any:
+    """No decoding: the message goes to the handler whole."""
+    return cast("NatsMessage", message)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).encode("ascii", "backslashreplace").decode()[:1000]
