@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nats.aio.client import Client
+from nats.errors import Error
 
 from shared.bus.broker import MemoryBroker, Stored
 from shared.bus.connection import ASK_SECONDS, Address, BusMetrics, connect
@@ -123,10 +124,7 @@ class JetStreamDeadLetters:
     async def redrive(self, number: int) -> None:
         """Say it once more and take it from the dead, in this order: a crash between the two leaves a twin's id."""
         letter = await self.show(number)
-        connection = await self._connected()
-        headers = {"Nats-Msg-Id": _new_id(letter)}
-        answer = await connection.request(letter.subject, letter.content, timeout=ASK_SECONDS, headers=headers)
-        told = json.loads(answer.data)
+        told = await self._request(letter.subject, letter.content, {"Nats-Msg-Id": _new_id(letter)})
         if "error" in told:
             raise BusUnavailable(str(told["error"].get("description")))
         await self._ask("STREAM.MSG.DELETE.DEAD", {"seq": number, "no_erase": True})
@@ -182,8 +180,14 @@ class JetStreamDeadLetters:
         return answer["message"]
 
     async def _ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        connection = await self._connected()
-        answer = await connection.request(f"$JS.API.{call}", json.dumps(body).encode(), timeout=ASK_SECONDS)
+        return await self._request(f"$JS.API.{call}", json.dumps(body).encode())
+
+    async def _request(self, subject: str, content: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        try:
+            connection = await self._connected()
+            answer = await connection.request(subject, content, timeout=ASK_SECONDS, headers=headers)
+        except (OSError, Error) as error:
+            raise BusUnavailable(f"the bus does not answer: {error!r}") from error
         return json.loads(answer.data)
 
     async def _connected(self) -> Client:
