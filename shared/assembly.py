@@ -1,9 +1,10 @@
 """Makes the real parts of a process from its settings: the only place that knows which kind stands behind a face."""
 
+import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.blobs.open import BucketPlace, open_blobs
 from shared.bus.face import Bus
@@ -13,8 +14,9 @@ from shared.identity.directory import Directory
 from shared.identity.root import RootKeys
 from shared.identity.tokens import Terms, TokenVerifier
 from shared.journal import Journal
+from shared.journal.disk import DiskJournal
 from shared.journal.memory import MemoryJournal
-from shared.lifetime import Check, Real
+from shared.lifetime import Check, Real, Stop
 from shared.outbox import Outbox
 from shared.process import Parts
 from shared.relay import Relay
@@ -27,6 +29,9 @@ from shared.state.valkey import ValkeyState
 from shared.telemetry.listening import Listening
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.traces import traces_for
+
+if TYPE_CHECKING:
+    from shared.bus.connection import Address
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -50,6 +55,7 @@ class _Assembly:
         self._ids = SystemIds()
         self._loops: dict[str, Loop] = {}
         self._checks: list[Check] = []
+        self._stop = Stop()
 
     def real(self, environment: Mapping[str, str]) -> Real:
         """All parts, wired."""
@@ -58,7 +64,7 @@ class _Assembly:
         traces = traces_for(service, settings.otlp_endpoint, self._ids)
         self._open.callback(traces.close)
         state, blobs = self._state(), self._blobs()
-        bus = Listening(self._bus(), self._clock, metrics, traces)
+        bus = Listening(self._bus(metrics), self._clock, metrics, traces)
         journal = self._journal(bus)
         directory = Directory(self._clock.now)
         directory.follow(bus)
@@ -81,7 +87,7 @@ class _Assembly:
             metrics=metrics,
             traces=traces,
         )
-        return Real(parts, bus.views, self._loops, tuple(self._checks))
+        return Real(parts, self._stop, bus.views, self._loops, tuple(self._checks))
 
     def _state(self) -> State:
         if not self._settings.state_url:
@@ -96,13 +102,37 @@ class _Assembly:
         self._open.push_async_callback(bucket.close)
         return bucket
 
-    def _bus(self) -> Bus:
-        return MemoryBus(self._service, self._clock)
+    def _bus(self, metrics: Metrics) -> Bus:
+        settings = self._settings
+        if not settings.bus_url:
+            return MemoryBus(self._service, self._clock)
+        # Imported here: who tries a service alone waits for none of the bus's libraries.
+        from shared.bus.jetstream import JetStreamBus, Options  # noqa: PLC0415
+
+        options = Options(
+            snapshots=self._folder("views"),
+            accept_loss=settings.bus_accept_loss,
+            over=lambda reason: self._stop.tell(f"bus over: {reason}", failed=True),
+            registry=metrics.registry,
+        )
+        return JetStreamBus(self._service, _address(settings), self._clock, options)
 
     def _journal(self, bus: Bus) -> Journal:
-        journal = MemoryJournal(f"{self._service}/{self._settings.replica}", bus.publisher, self._clock)
-        self._loops["journal"] = journal.run
-        return journal
+        if not self._settings.bus_url:
+            memory = MemoryJournal(f"{self._service}/{self._settings.replica}", bus.publisher, self._clock)
+            self._loops["journal"] = memory.run
+            return memory
+        disk = DiskJournal(
+            self._folder("journal"), self._service, bus.publisher, clock=self._clock, ids=self._ids, cpu=in_a_thread
+        )
+        self._loops["journal"] = disk.run
+        return disk
+
+    def _folder(self, kind: str) -> Path:
+        """A folder of this replica alone."""
+        folder = self._settings.data / kind / self._service / self._settings.replica
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     def _relay(self, state: State, bus: Bus, metrics: Metrics) -> None:
         relay = Relay(state, bus.publisher, self._clock, self._ids)
@@ -119,6 +149,19 @@ def _valkey(settings: Settings) -> ValkeySettings:
         password=secret_or_nothing(settings.state_password_file),
         replicas=settings.state_replicas,
         accept_loss=settings.state_accept_loss,
+    )
+
+
+def _address(settings: Settings) -> "Address":
+    from shared.bus.connection import Address  # noqa: PLC0415 - as above
+
+    tls = ssl.create_default_context(cafile=settings.bus_ca_file) if settings.bus_ca_file else None
+    return Address(
+        servers=tuple(url.strip() for url in settings.bus_url.split(",") if url.strip()),
+        user=settings.bus_user,
+        password=secret_or_nothing(settings.bus_password_file),
+        tls=tls,
+        monitor=settings.bus_monitor,
     )
 
 

@@ -26,20 +26,8 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 _log = structlog.get_logger("process")
 
 
-@dataclass(frozen=True)
-class Real:
-    """The real parts of a process, with what has to run and to be closed for them."""
-
-    parts: Parts
-    views: list[View] = field(default_factory=list[View])
-    loops: dict[str, Loop] = field(default_factory=dict[str, Loop])
-    """By name: the relay, the journal and the like."""
-    checks: Sequence[Check] = ()
-    """Refuse to start on servers that may lose data."""
-
-
 class Stop:
-    """What ends a process: a signal, the end of its parent, or the death of one of its loops."""
+    """What ends a process: a signal, the end of its parent, the death of a loop, a bus that lets nobody in."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -76,6 +64,19 @@ class Stop:
             self.tell("parent gone")
 
 
+@dataclass(frozen=True)
+class Real:
+    """The real parts of a process, with what has to run for them."""
+
+    parts: Parts
+    stop: Stop
+    views: list[View] = field(default_factory=list[View])
+    loops: dict[str, Loop] = field(default_factory=dict[str, Loop])
+    """By name: the relay, the journal and the like."""
+    checks: Sequence[Check] = ()
+    """Refuse to start on servers that may lose data."""
+
+
 class StateProbe:
     """Asks the state store from time to time whether it is there."""
 
@@ -100,12 +101,11 @@ class StateProbe:
 class Lifetime:
     """One service from its start to its end."""
 
-    def __init__(self, real: Real, service: Service, stop: Stop | None = None) -> None:
-        """`stop` is handed in by tests, which end a service without a signal."""
+    def __init__(self, real: Real, service: Service) -> None:
         self._real = real
         self._service = service
         self._parts = real.parts
-        self.stop = stop or Stop()
+        self.stop = real.stop
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._probe = StateProbe(real.parts.state, real.parts.keys.at("00", "probe"), real.parts.clock.sleep)
         self.server = Server(service.app, _place(real.parts), real.parts.clock.monotonic)

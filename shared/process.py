@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import structlog
 from aiohttp import web
 from pydantic import BaseModel
 
@@ -111,12 +112,15 @@ def run(service: str, build: Build, *, loop: str = "uvloop") -> None:
     """Run a service until it is told to stop; `loop` is what it prefers, where the settings say nothing."""
     try:
         settings = read(Settings, os.environ)
+        log_to(sys.stderr, settings.log_level, service)
+        with asyncio.Runner(loop_factory=_loop_factory(settings.loop or loop)) as runner:
+            code = runner.run(_live(service, build, settings))
     except SettingsWrong as error:
         sys.stderr.write(f"{service}: {error}\n")
-        raise SystemExit(WRONG_SETTINGS) from None
-    log_to(sys.stderr, settings.log_level, service)
-    with asyncio.Runner(loop_factory=_loop_factory(settings.loop or loop)) as runner:
-        code = runner.run(_live(service, build, settings))
+        code = WRONG_SETTINGS
+    except Exception as error:  # noqa: BLE001 - the last line of a process: told in the form of all other logs
+        structlog.get_logger("process").error("not started", reason=str(error), exc_info=error)
+        code = 1
     raise SystemExit(code)
 
 

@@ -52,6 +52,10 @@ class Settings(BaseModel):
     """`nats://HOST:PORT`, several separated by commas; empty: in memory."""
     bus_user: str = ""
     bus_password_file: Path | None = None
+    bus_monitor: str = ""
+    """The server's monitor, such as `http://127.0.0.1:8222`, asked at the start whether it syncs what it stores."""
+    bus_ca_file: Path | None = None
+    """Certificates that the bus's server is trusted by, where it speaks TLS."""
     bus_accept_loss: bool = False
     """Start on a bus that may lose what it acknowledged."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 SWEEP_SECONDS = 5.0
 
@@ -42,7 +43,7 @@ class Server:
         self._runner = web.AppRunner(
             app,
             access_log=None,
-            logger=logging.getLogger("http"),
+            logger=_quiet_logger(),
             handle_signals=False,
             shutdown_timeout=place.stop_seconds,
             keepalive_timeout=place.idle_seconds,
@@ -97,6 +98,17 @@ class Server:
 def _is_silent(connection: Any) -> bool:
     """Whether a connection has never sent a whole head: what comes later is under the keep-alive's time."""
     return connection._request_count == 0  # noqa: SLF001 - aiohttp offers no other way to see it
+
+
+def _quiet_logger() -> logging.Logger:
+    """Without this, every head that is no HTTP is logged as an error with its traceback: anybody could fill the log."""
+    logger = logging.getLogger("http")
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _tls(place: Place) -> ssl.SSLContext | None:
