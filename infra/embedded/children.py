@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from infra.embedded.signals import Signals
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LONGEST_DELAY = 30.0
 _LONG_ENOUGH = 60.0
 """A child that lived this many seconds is forgiven its earlier deaths."""
@@ -78,6 +78,7 @@ def _be_the_child(child: Child, leash: Leash, launcher: int) -> NoReturn:
     try:
         os.setsid()
         _die_with(launcher)
+        _be_called(child.name)
         for descriptor in leash.mine:
             os.close(descriptor)
         _write_to(child.log)
@@ -101,6 +102,12 @@ def _die_with(launcher: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != launcher:
         os._exit(1)
+
+
+def _be_called(name: str) -> None:
+    """What `ps` and `top` show instead of the launcher's name."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, f"entrepot-{name}".encode(), 0, 0, 0)
 
 
 def _write_to(log: Path) -> None:

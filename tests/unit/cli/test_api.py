@@ -1,0 +1,80 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from cli.api import Api
+from cli.exits import Failed, Missing, NotAllowed
+
+Answers = dict[str, tuple[int, Any]]
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return {}
+
+
+@pytest.fixture
+def api(answers: Answers) -> Iterator[Api]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers[self.path]
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield Api(f"http://127.0.0.1:{server.server_address[1]}", "token")
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, Failed), (401, NotAllowed), (403, NotAllowed), (404, Missing), (409, Failed), (500, Failed)],
+)
+def test_a_refusal_has_the_service_s_words_and_a_documented_code(
+    api: Api, answers: Answers, status: int, kind: type[Failed]
+) -> None:
+    answers["/v1/x"] = (status, {"error": {"code": status, "message": "Because."}})
+
+    with pytest.raises(kind, match=r"^Because\.$") as refused:
+        api.get("v1/x")
+    assert type(refused.value) is kind
+
+
+def test_an_answer_that_is_not_json_is_told_by_its_status(api: Api, answers: Answers) -> None:
+    answers["/v1/x"] = (502, b"<html>")
+
+    with pytest.raises(Failed, match="answered 502"):
+        api.get("v1/x")
+
+
+def test_a_list_is_read_page_after_page(api: Api, answers: Answers) -> None:
+    answers["/v1/x"] = (200, {"items": [{"n": 1}, {"n": 2}], "nextPageToken": "a b"})
+    answers["/v1/x?pageToken=a+b"] = (200, {"items": [{"n": 3}]})
+
+    assert [item["n"] for item in api.pages("v1/x", "items")] == [1, 2, 3]
+    assert [item["n"] for item in api.pages("v1/x", "items", 2)] == [1, 2]
+
+
+def test_an_empty_filter_is_not_sent(api: Api, answers: Answers) -> None:
+    answers["/v1/x"] = (200, {"ok": True})
+
+    assert api.get("v1/x", filter="", pageSize=None) == {"ok": True}
+
+
+def test_nobody_there_is_said_so() -> None:
+    with pytest.raises(Failed, match=r"http://127\.0\.0\.1:1 does not answer"):
+        Api("http://127.0.0.1:1").get("v1/x")
