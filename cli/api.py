@@ -72,7 +72,7 @@ class Api:
             )
         except urllib3.exceptions.HTTPError as error:
             raise Failed(f"{self.address} does not answer: {_reason(error)}") from error
-        return _understood(answer.status, answer.data)
+        return understood(answer.status, answer.data)
 
 
 def access_token(key: KeyFile, address: str = "") -> str:
@@ -95,7 +95,8 @@ def access_token(key: KeyFile, address: str = "") -> str:
     return str(found["access_token"])
 
 
-def _understood(status: int, content: bytes) -> dict[str, Any]:
+def understood(status: int, content: bytes) -> dict[str, Any]:
+    """What a service answered; raises NotAllowed, Missing or Failed with its words."""
     found = _json(content)
     if status < 300:
         return found

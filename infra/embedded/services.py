@@ -95,6 +95,7 @@ def _own(place: Place) -> dict[str, dict[str, str]]:
             "BUILDER_REGISTRY": registry,
             "BUILDER_KEY_FILE": str(keys / "agents" / "builder.json"),
         },
+        "scanner": {"SCANNER_REGISTRY_HOST": registry},
         "attestor": {
             "ATTESTOR_MASTER_KEY_FILE": str(keys / "attestor-master"),
             "ATTESTOR_REGISTRY_HOSTS": f"{registry},localhost:{port}",
