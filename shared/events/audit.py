@@ -43,3 +43,22 @@ class AuditDenied(AuditEntry):
     """A call that was refused for lack of permission (Policy Denied)."""
 
     topic: ClassVar[str] = "audit.denied"
+
+
+class LogExported(Event):
+    """A sink wrote a batch of entries; subscribers read them from the object."""
+
+    topic: ClassVar[str] = "log.exported"
+
+    sink: str
+    """`projects/P/sinks/S`."""
+    object: str
+    """Name of the object with the entries, NDJSON."""
+    count: int
+    first: int
+    """Sequence of the first entry in the batch."""
+    last: int
+
+    def resource(self) -> str:
+        """Announced by sink."""
+        return self.sink.rpartition("/")[2]

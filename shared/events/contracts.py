@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.events.attestations import AdmissionDecided, AttestationCreated
-from shared.events.audit import AuditAccess, AuditActivity, AuditDenied, AuditSystem
+from shared.events.audit import AuditAccess, AuditActivity, AuditDenied, AuditSystem, LogExported
 from shared.events.builds import (
     BuildCancelled,
     BuildFinished,
@@ -82,21 +82,21 @@ TOPICS: Sequence[Topic] = (
     Topic(ImagePulled, said_by=["registry"], work=["scanner", "cleanup"]),
     Topic(GcrNotification, said_by=["registry"]),
     Topic(ReferrerRequested, said_by=["scanner", "attestor", "builder"], work=["registry"]),
-    Topic(ReferrerAttached, said_by=["registry"], work=["scanner", "attestor"]),
-    Topic(RepositoryChanged, said_by=["registry"], work=["cleanup", "attestor", "scanner"]),
+    Topic(ReferrerAttached, said_by=["registry"], work=["scanner"]),
+    Topic(RepositoryChanged, said_by=["registry"], work=["scanner"]),
     Topic(ScanRequested, said_by=_ALL, work=["scanner"]),
-    Topic(ScanCompleted, said_by=["scanner"], work=["attestor", "builder", "cleanup"]),
-    Topic(VulnerabilityOpened, said_by=["scanner"], work=["attestor"]),
-    Topic(VulnerabilityClosed, said_by=["scanner"], work=["attestor"]),
-    Topic(NoteChanged, said_by=["scanner"], work=["attestor"]),
+    Topic(ScanCompleted, said_by=["scanner"], work=["attestor", "builder"]),
+    Topic(VulnerabilityOpened, said_by=["scanner"]),
+    Topic(VulnerabilityClosed, said_by=["scanner"]),
+    Topic(NoteChanged, said_by=["scanner"]),
     Topic(OccurrenceChanged, said_by=["scanner"], work=["attestor"]),
     Topic(AdvisoryUpdated, said_by=["scanner"], work=["scanner"]),
-    Topic(AttestationCreated, said_by=["attestor"], work=["scanner", "cleanup"]),
+    Topic(AttestationCreated, said_by=["attestor"], work=["scanner"]),
     Topic(AdmissionDecided, said_by=["attestor"], work=["cleanup"]),
     Topic(BuildRequested, said_by=["builder"], work=["builder"]),
     Topic(BuildStarted, said_by=["builder"]),
     Topic(BuildStepFinished, said_by=["builder"]),
-    Topic(BuildFinished, said_by=["builder"], work=["attestor", "scanner", "cleanup"]),
+    Topic(BuildFinished, said_by=["builder"], work=["scanner"]),
     Topic(BuildCancelled, said_by=["builder"], views=["builder"]),
     Topic(BuildLog, said_by=["builder"], views=["builder"]),
     Topic(CleanupPlanned, said_by=["cleanup"]),
@@ -113,6 +113,7 @@ TOPICS: Sequence[Topic] = (
     Topic(AuditAccess, said_by=_ALL, work=["audit_log"]),
     Topic(AuditSystem, said_by=_ALL, work=["audit_log"]),
     Topic(AuditDenied, said_by=_ALL, work=["audit_log"]),
+    Topic(LogExported, said_by=["audit_log"]),
 )
 
 BY_NAME = {topic.name: topic for topic in TOPICS}

@@ -1,0 +1,13 @@
+"""Runs the audit log: `python -m services.audit_log`."""
+
+from services.audit_log.app import build
+from shared.process import run
+
+
+def main() -> None:
+    """Run until told to stop."""
+    run("audit_log", build)
+
+
+if __name__ == "__main__":
+    main()
