@@ -30,6 +30,8 @@ Challenge = Callable[[web.Request, ApiError], Mapping[str, str]]
 STRICT: web.AppKey[bool] = web.AppKey("STRICT", bool)
 """In tests: a change without its audit entry is answered as a defect instead of being counted and logged."""
 
+_WAITS: web.RequestKey[bool] = web.RequestKey("WAITS", bool)
+"""The client sends its body only when it is told to continue."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _DRAINED = 256 * 1024
 """A refused body up to this size is read and thrown away so that the connection lives on; beyond, it is closed."""
@@ -95,7 +97,7 @@ class Middleware:
         clock = parts.counter.clock
         began = clock.monotonic()
         parts.metrics.call_began()
-        status = 500
+        status = 499  # what is counted when the call is cancelled
         name = f"{request.method} {declared.name}"
         try:
             with parts.traces.span(name, request.headers.get("traceparent", ""), {}) as place:
@@ -197,7 +199,7 @@ def _refuse_a_large_body(request: web.Request, route: Route, limits: Limits) -> 
 
 def _close_after_a_refused_body(request: web.Request, response: web.Response) -> None:
     """A client that still sends, or that waits for leave to send, cannot go on with this connection."""
-    waits = request.get("waits_for_continue", False)
+    waits = request.get(_WAITS, False)
     unread = request.can_read_body and not request.content.is_eof()
     if waits or (unread and (request.content_length is None or request.content_length > _DRAINED)):
         response.force_close()
@@ -207,12 +209,12 @@ async def _expect_later(request: web.Request) -> None:
     """`Expect: 100-continue` is answered once the caller is let in, so that refused bodies are never sent."""
     if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
         raise web.HTTPExpectationFailed
-    request["waits_for_continue"] = True
+    request[_WAITS] = True
 
 
 async def _say_continue(request: web.Request) -> None:
-    if request.get("waits_for_continue", False):
-        request["waits_for_continue"] = False
+    if request.get(_WAITS, False):
+        request[_WAITS] = False
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 

@@ -13,6 +13,10 @@ from aiohttp.http import HttpProcessingError
 
 SWEEP_SECONDS = 5.0
 
+_POLL_SECONDS = 0.02
+_LAST_SECONDS = 1.0
+"""How long a call may take to end once it is cancelled."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -45,12 +49,12 @@ class Server:
             access_log=None,
             logger=_quiet_logger(),
             handle_signals=False,
-            shutdown_timeout=place.stop_seconds,
+            shutdown_timeout=_LAST_SECONDS,
             keepalive_timeout=place.idle_seconds,
             max_line_size=place.header_bytes,
             max_field_size=place.header_bytes,
             max_headers=place.headers,
-            lingering_time=5.0,
+            lingering_time=2.0,
             auto_decompress=False,
         )
         self._silent_since: dict[int, float] = {}
@@ -74,7 +78,19 @@ class Server:
         """Take no more connections, let calls under way finish within `stop_seconds`, close."""
         if self._sweep is not None:
             self._sweep.cancel()
+        for site in self._runner.sites:
+            await site.stop()
+        await self._finish_calls()
         await self._runner.cleanup()
+
+    async def _finish_calls(self) -> None:
+        """Wait for calls under way. aiohttp's own way would throw away what still arrives of their bodies."""
+        until = self._monotonic() + self._place.stop_seconds
+        while (connections := self._connections()) and self._monotonic() < until:
+            for connection in connections:
+                if _is_idle(connection):
+                    connection.force_close()
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _close_silent_connections(self) -> None:
         """Nothing in aiohttp ends the wait for a first head: who sends it too slowly is cut off here."""
@@ -98,6 +114,11 @@ class Server:
 def _is_silent(connection: Any) -> bool:
     """Whether a connection has never sent a whole head: what comes later is under the keep-alive's time."""
     return connection._request_count == 0  # noqa: SLF001 - aiohttp offers no other way to see it
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether a connection serves no call at the moment."""
+    return not (connection._request_in_progress or connection._messages)  # noqa: SLF001 - as above
 
 
 def _quiet_logger() -> logging.Logger:
