@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import platform
 import subprocess
@@ -12,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.performance import events
 from tests.performance.peer import docker_registry, free_base
@@ -28,10 +26,6 @@ class Suite:
 
     data: Path
     base: int
-
-    def described(self) -> dict[str, Any]:
-        """What the launcher wrote about it."""
-        return json.loads((self.data / "run" / "suite.json").read_bytes())
 
     def token(self) -> str:
         """An access token of the administrator's."""
@@ -82,10 +76,10 @@ async def compare(table: list[Row], peer: Target, ours: Target, rounds: int) -> 
         sys.stderr.write(f"{row.title}: {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}\n")
 
 
-async def listen(ours: Target, bus: dict[str, str]) -> events.Latency:
+async def listen(ours: Target, data: Path) -> events.Latency:
     """The event rows, of ours alone: the peer has none."""
-    listener = events.Listener()
-    await listener.start(bus)
+    listener = events.Listener(data)
+    await listener.start()
     try:
         return await events.measure(ours, listener)
     finally:
@@ -110,10 +104,10 @@ def main() -> None:
             {"Authorization": f"Bearer {started.token()}"},
         )
         asyncio.run(compare(table, peer, ours, options.rounds))
-        latency = asyncio.run(listen(ours, started.described()["bus"]))
+        latency = asyncio.run(listen(ours, started.data))
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     text = page(table, PEER, OURS, latency, f"{machine}, {options.rounds} rounds")
-    print(text)  # noqa: T201 - what this program is for
+    print(text)
     if options.write:
         Path("docs/performance.md").write_text(text)
 

@@ -5,11 +5,14 @@ import os
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from pathlib import Path
 
-import nats
 import orjson
 
+from cli import suite
+from cli.bus import operator
+from shared.bus.tail import Tail
 from tests.performance.load import Connection, push_blob, push_manifest
 from tests.performance.rows import Target
 from tests.support.images import MANIFEST, image_of, layer_of
@@ -29,28 +32,23 @@ class Latency:
 class Listener:
     """Hears `scan.completed` as a subscriber outside would."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path) -> None:
+        self._tail = Tail(operator(suite.of(str(data))), asyncio.sleep)
         self.heard: dict[str, float] = {}
         self._news = asyncio.Event()
 
-    async def start(self, bus: dict[str, str]) -> None:
-        """Connect with the account that the suite made for subscribers."""
-        self._client = await nats.connect(
-            bus["url"], user=bus["user"], password=bus["password"], inbox_prefix=bus["inbox"].encode()
-        )
-        config = nats.js.api.ConsumerConfig(
-            deliver_policy=nats.js.api.DeliverPolicy.NEW,
-            filter_subject="scan.completed.>",
-            ack_policy=nats.js.api.AckPolicy.NONE,
-        )
-        await self._client.jetstream().subscribe("scan.completed.>", stream="EVENTS", cb=self._hear, config=config)
+    async def start(self) -> None:
+        """Begin behind what was said until now."""
+        after = await self._tail.end("EVENTS")
+        self._listening = asyncio.create_task(self._listen(after))
 
-    async def _hear(self, message: Any) -> None:
-        self.heard.setdefault(orjson.loads(message.data)["data"]["digest"], time.monotonic())
-        self._news.set()
+    async def _listen(self, after: int) -> None:
+        async for said in self._tail.follow("EVENTS", "scan.completed.>", after, endless=True):
+            self.heard.setdefault(orjson.loads(said.content)["data"]["digest"], _when(said.time))
+            self._news.set()
 
     async def until(self, digest: str, seconds: float = 30) -> float:
-        """When the scan of a digest was heard of."""
+        """When the bus stored what was said of the scan of a digest, as a Unix timestamp."""
         async with asyncio.timeout(seconds):
             while digest not in self.heard:
                 self._news.clear()
@@ -59,7 +57,13 @@ class Listener:
 
     async def stop(self) -> None:
         """Hang up."""
-        await self._client.close()
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+
+def _when(stored: str) -> float:
+    """The bus's own time of a message; it has more digits than Python reads."""
+    return datetime.fromisoformat(f"{stored.rstrip('Z')[:26]}+00:00").timestamp()
 
 
 async def measure(target: Target, listener: Listener, single: int = 20, burst: int = 60) -> Latency:
@@ -68,7 +72,7 @@ async def measure(target: Target, listener: Listener, single: int = 20, burst: i
     took: list[float] = []
     for number in range(single):
         digest = await _push(connection, target, number)
-        answered = time.monotonic()
+        answered = time.time()
         took.append(await listener.until(digest) - answered)
     digests = [await _push(connection, target, single + number) for number in range(burst)]
     ends = [await listener.until(digest, 120) for digest in digests]
