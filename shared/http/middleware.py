@@ -22,7 +22,7 @@ from shared.http.translation import ErrorBody, as_api_error
 from shared.identity.caller import ANONYMOUS, Caller
 from shared.redaction import well_formed
 from shared.telemetry.metrics import Metrics
-from shared.telemetry.traces import Context, Traces
+from shared.telemetry.traces import Context, Traces, note_status
 
 Challenge = Callable[[web.Request, ApiError], Mapping[str, str]]
 """Headers of a 401 answer: how the caller may authenticate."""
@@ -100,10 +100,13 @@ class Middleware:
         status = 499  # what is counted when the call is cancelled
         name = f"{request.method} {declared.name}"
         try:
-            with parts.traces.span(name, request.headers.get("traceparent", ""), {}) as place:
+            with parts.traces.span(
+                name, request.headers.get("traceparent", ""), {"http.request.method": request.method}
+            ) as place:
                 call = self._call(request, declared, place)
                 response = await self._answered(request, handler, call)
                 status = response.status
+                note_status(status)
                 return response
         finally:
             seconds = clock.monotonic() - began

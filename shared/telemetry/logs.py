@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from shared.redaction import redacted_text
+from shared.redaction import redacted, redacted_text
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NAMES = re.compile(r"^(authorization|token|password|secret|assertion|private_key|cookie)$", re.IGNORECASE)
@@ -60,10 +60,10 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     for name, value in event.items():
         if _NAMES.match(name):
             event[name] = "[redacted]"
-        elif isinstance(value, str):
-            event[name] = redacted_text(value)
+        else:
+            event[name] = redacted_text(value) if isinstance(value, str) else redacted(value)
     return event
 
 
 def _json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(event).decode()

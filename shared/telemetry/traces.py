@@ -12,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from shared.bus.face import Handler, Heard
 from shared.clock import Ids
@@ -86,11 +86,18 @@ class Exported:
     def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> Generator[Context]:
         """A span that is sent when it ends."""
         with self._tracer.start_as_current_span(
-            name, context=_remote(parent), kind=SpanKind.SERVER, attributes=attributes, record_exception=False
+            name,
+            context=_remote(parent),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
-            context = span.get_span_context()
-            sampled = bool(context.trace_flags & TraceFlags.SAMPLED)
-            yield Context(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=sampled)
+            try:
+                yield _place(span.get_span_context())
+            except BaseException as error:
+                span.set_status(StatusCode.ERROR, type(error).__name__)  # without its text, which may hold anything
+                raise
 
     def close(self) -> None:
         """Send what is still held."""
@@ -112,6 +119,19 @@ def traced(traces: Traces, service: str, handler: Handler[E]) -> Handler[E]:
             await handler(heard)
 
     return handle
+
+
+def note_status(code: int) -> None:
+    """Put the status of an answer on the present span, if there is one."""
+    span = trace.get_current_span()
+    span.set_attribute("http.response.status_code", code)
+    if code >= 500:
+        span.set_status(StatusCode.ERROR)
+
+
+def _place(context: SpanContext) -> Context:
+    sampled = bool(context.trace_flags & TraceFlags.SAMPLED)
+    return Context(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled=sampled)
 
 
 def _remote(parent: str) -> OtelContext:
