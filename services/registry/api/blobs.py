@@ -1,0 +1,36 @@
+"""Blobs over HTTP: looked at, read and dropped."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from services.registry import names
+from services.registry.api.asked import image, require_scope
+from services.registry.api.oci_errors import VERSION
+from services.registry.api.sending import send
+from services.registry.registry import Registry
+from shared.blobs import Blobs
+from shared.http.call import call_of
+
+
+@dataclass(frozen=True)
+class BlobFace:
+    """Answers for `/v2/NAME/blobs/DIGEST`."""
+
+    registry: Registry
+    blobs: Blobs
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """The blob, or for HEAD what would come."""
+        name = image(request)
+        require_scope(call_of(request), name, "pull")
+        held = await self.registry.repository(name).blob(name, names.digest(request.match_info["digest"]))
+        return await send(request, self.blobs, held, {**VERSION, "Docker-Content-Digest": held.digest})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Let the repository forget a blob that no manifest refers to."""
+        name, call = image(request), call_of(request)
+        require_scope(call, name, "delete")
+        digest = names.digest(request.match_info["digest"])
+        await self.registry.repository(name).drop(name, digest, self.registry.act(call, name.project))
+        return web.Response(status=202, headers={**VERSION, "Docker-Content-Digest": digest})

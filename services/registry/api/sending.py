@@ -1,0 +1,88 @@
+"""Sending a blob: from a file by the kernel where there is one, in small pieces where there is none."""
+
+import asyncio
+from io import BufferedReader
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from services.registry.holdings import Held
+from services.registry.ranges import Span, Unsatisfiable, asked
+from shared.blobs import BlobMissing, Blobs
+from shared.http.errors import Unavailable
+
+
+async def send(request: web.Request, blobs: Blobs, held: Held, headers: dict[str, str]) -> web.StreamResponse:
+    """Answer with the blob, or with the part of it that the request asks for."""
+    tag = f'"{held.digest}"'
+    headers = {**headers, hdrs.ACCEPT_RANGES: "bytes", hdrs.ETAG: tag, hdrs.CONTENT_TYPE: "application/octet-stream"}
+    if request.method == "HEAD":
+        return _empty(200, held.size, headers)
+    try:
+        span = _span(request, held.size, tag)
+    except Unsatisfiable:
+        return web.Response(status=416, headers={**headers, hdrs.CONTENT_RANGE: f"bytes */{held.size}"})
+    response = web.StreamResponse(status=206 if span else 200, headers=headers)
+    if span:
+        response.headers[hdrs.CONTENT_RANGE] = span.content_range(held.size)
+    return await _stream(request, response, blobs, held, span or Span(0, held.size))
+
+
+def _span(request: web.Request, size: int, tag: str) -> Span | None:
+    header = request.headers.get(hdrs.RANGE, "")
+    if not header or request.headers.get(hdrs.IF_RANGE, tag) != tag:
+        return None
+    return asked(header, size)
+
+
+def _empty(status: int, size: int, headers: dict[str, str]) -> web.Response:
+    """The head of an answer whose body would have `size` bytes."""
+    return web.Response(status=status, headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
+
+
+async def _stream(
+    request: web.Request, response: web.StreamResponse, blobs: Blobs, held: Held, span: Span
+) -> web.StreamResponse:
+    response.content_length = span.size
+    path = blobs.path(held.object)
+    if path is not None and span.size:
+        return await _send_file(request, response, path, span)
+    return await _send_pieces(request, response, blobs, held, span)
+
+
+async def _send_file(request: web.Request, response: web.StreamResponse, path: Path, span: Span) -> web.StreamResponse:
+    with _opened(path) as file:
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        # Where the loop has no sendfile it reads and writes in pieces by itself.
+        await asyncio.get_running_loop().sendfile(transport, file, span.start, span.size)
+        await response.write_eof()
+    return response
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise Unavailable("the bucket does not have this blob") from error
+
+
+async def _send_pieces(
+    request: web.Request, response: web.StreamResponse, blobs: Blobs, held: Held, span: Span
+) -> web.StreamResponse:
+    if span.size:
+        pieces = blobs.read(held.object, span.start, span.end)
+        try:
+            first = await anext(pieces)
+        except BlobMissing as error:
+            raise Unavailable("the bucket does not have this blob") from error
+        await response.prepare(request)
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+    else:
+        await response.prepare(request)
+    await response.write_eof()
+    return response

@@ -1,0 +1,90 @@
+"""The registry's wiring, in the order in which things are built on each other."""
+
+from collections import OrderedDict
+
+from services.registry.acts import Steps
+from services.registry.api.blobs import BlobFace
+from services.registry.api.google import google_routes
+from services.registry.api.lists import ListFace
+from services.registry.api.manifests import ManifestFace
+from services.registry.api.oci import OciFaces, oci_routes
+from services.registry.api.oci_errors import Realm, challenge, spoken_error
+from services.registry.api.uploads import UploadFace, sessions_speak_for_themselves
+from services.registry.attaching import Attaching
+from services.registry.deletion import Deletion
+from services.registry.handlers import Handlers
+from services.registry.hashing import Hashes
+from services.registry.holdings import Holdings
+from services.registry.housekeeping import Housekeeping
+from services.registry.layout import Layout, counter_of
+from services.registry.mounts import Mounts
+from services.registry.pulls import Pulls
+from services.registry.pushing import Pushing
+from services.registry.reading import Contents, Reading
+from services.registry.registry import Registry
+from services.registry.repositories import Repositories
+from services.registry.repository import Standard
+from services.registry.settings import RegistrySettings
+from services.registry.store import Store
+from services.registry.uploads import UploadLimits, Uploads
+from services.registry.voice import Voice
+from shared.events.cleanups import CleanupRequested
+from shared.events.images import ReferrerRequested
+from shared.http.gate import bearer
+from shared.http.iam import Policies
+from shared.process import Parts, Service
+from shared.settings import secret
+
+
+def build(parts: Parts) -> Service:
+    """Put the registry together from the parts it is given."""
+    settings = parts.own(RegistrySettings)
+    location = parts.settings.location
+    voice = Voice(location, settings.image_host or f"{location}-docker.pkg.dev")
+    store = Store(parts.state, Layout(parts.keys))
+    steps = Steps(parts.state, parts.outbox, parts.clock)
+    holdings = Holdings(store, steps, parts.blobs, voice)
+    pushing, deletion = Pushing(store, steps, parts.blobs, voice), Deletion(store, steps, voice)
+    policies = Policies(parts.state, parts.keys, parts.outbox, parts.directory, counter_of)
+    limits = UploadLimits(settings.upload_seconds, settings.blob_bytes)
+    registry = Registry(
+        store=store,
+        repositories=Repositories(store, steps, voice, deletion, policies, parts.ids),
+        standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, holdings),
+        uploads=Uploads(parts.blobs, holdings, limits, Hashes(OrderedDict()), parts.clock, parts.ids),
+        pulls=Pulls(parts.journal, parts.clock, parts.ids, location),
+        voice=voice,
+        directory=parts.directory,
+        settings=settings,
+    )
+    handlers = Handlers(Attaching(store, holdings, pushing, parts.blobs), deletion, voice, parts.clock)
+    parts.bus.work(ReferrerRequested, handlers.attach)
+    parts.bus.work(CleanupRequested, handlers.clean)
+    return _service(parts, registry, policies, Mounts(store, holdings, parts.blobs, voice, settings.mount_copy_bytes))
+
+
+def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mounts) -> Service:
+    settings = registry.settings
+    faces = OciFaces(
+        ManifestFace(registry),
+        BlobFace(registry, parts.blobs),
+        UploadFace(registry, mounts, _upload_key(parts, settings)),
+        ListFace(registry),
+    )
+    app = parts.face(
+        [*google_routes(registry, policies), *oci_routes(registry, faces)],
+        error_body=spoken_error,
+        challenge=challenge(Realm(settings.token_realm, settings.token_service or parts.settings.audience)),
+        authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),
+    )
+    house = Housekeeping(registry.uploads, registry.repositories, parts.keys.all_partitions(), parts.clock, parts.ids)
+    return Service(
+        app,
+        background=(registry.pulls.keep_telling, house.clear_uploads, house.finish_deletions),
+    )
+
+
+def _upload_key(parts: Parts, settings: RegistrySettings) -> bytes:
+    if settings.upload_key_file is None:
+        return parts.ids.secret(32)
+    return secret(settings.upload_key_file).encode()

@@ -1,0 +1,66 @@
+"""What the registry does by itself: clears uploads that nobody finished, goes on with deletions that broke off."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from services.registry.acts import Act, Deed
+from services.registry.repositories import Repositories
+from services.registry.uploads import Uploads
+from shared.blobs import BucketUnavailable
+from shared.clock import Clock, Ids
+from shared.events import Cause, Event
+from shared.http.errors import ApiError
+from shared.state import LaneFull, StateUnavailable
+
+_log = structlog.get_logger("registry")
+
+UPLOADS_SECONDS = 600.0
+DELETIONS_SECONDS = 30.0
+_PASSING = (BucketUnavailable, StateUnavailable, LaneFull, ApiError)
+
+
+@dataclass(frozen=True)
+class Housekeeping:
+    """Loops that run beside the face, in every replica."""
+
+    uploads: Uploads
+    repositories: Repositories
+    partitions: list[str]
+    clock: Clock
+    ids: Ids
+
+    async def clear_uploads(self) -> None:
+        """Clear expired uploads, now and then."""
+        while True:
+            await self.clock.sleep(UPLOADS_SECONDS)
+            try:
+                count = await self.uploads.forget_expired()
+            except _PASSING as error:
+                _log.warning("expired uploads stay for now", reason=str(error))
+                continue
+            if count:
+                _log.info("expired uploads cleared", count=count)
+
+    async def finish_deletions(self) -> None:
+        """Go on with deletions of repositories whose beginner is gone."""
+        while True:
+            await self.clock.sleep(DELETIONS_SECONDS)
+            try:
+                await self.finish_deletions_once()
+            except _PASSING as error:
+                _log.warning("a deletion waits", reason=str(error))
+
+    async def finish_deletions_once(self) -> None:
+        """Go through all partitions once."""
+        for partition in self.partitions:
+            for project, repository in await self.repositories.unfinished(partition):
+                act = Act(Cause(id=self.ids.new()), _nobody)
+                await self.repositories.finish_deletion(project, repository, act)
+                _log.info("deletion finished", project=project, repository=repository)
+
+
+def _nobody(deed: Deed) -> list[Event]:
+    """The call that began the deletion is on record; what follows from it is announced, not asked for again."""
+    del deed
+    return []

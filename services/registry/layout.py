@@ -1,0 +1,105 @@
+"""Where everything lies in state: one place that writes the keys, so that a reader finds them all.
+
+Everything of a project is in the project's partition, so that one atomic step can change it together.
+"""
+
+from dataclasses import dataclass
+
+from services.registry.names import ImageName
+from shared.names import partition_of
+from shared.state import Keys
+
+
+def counter(project: str, repository: str) -> str:
+    """The generation counter of a repository; it outlives the repository."""
+    return f"{project}/{repository}"
+
+
+def counter_of(full_name: str) -> str:
+    """The same, by the repository's full name `projects/P/locations/L/repositories/R`."""
+    parts = full_name.split("/")
+    return counter(parts[1], parts[5])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The keys of the registry's records."""
+
+    keys: Keys
+
+    # Repositories.
+
+    def repositories(self, project: str) -> str:
+        """Index: ids of the project's repositories."""
+        return self.keys.of(project, "repositories")
+
+    def repository(self, project: str, repository: str) -> str:
+        """Hash: `settings` (JSON), and `open`, which names this life of it and goes when deletion begins."""
+        return self.keys.of(project, "repository", repository)
+
+    def deletions(self, partition: str) -> str:
+        """Index: `project/repository` whose deletion was begun."""
+        return self.keys.at(partition, "deletions")
+
+    def deletions_of(self, project: str) -> str:
+        """The same, by project."""
+        return self.deletions(partition_of(project))
+
+    # Blobs of a repository.
+
+    def blobs(self, project: str, repository: str) -> str:
+        """Hash: digest -> size of every blob that the repository holds."""
+        return self.keys.of(project, "blobs", repository)
+
+    def blob_list(self, project: str, repository: str) -> str:
+        """Index: the same digests, for paging."""
+        return self.keys.of(project, "bloblist", repository)
+
+    def holders(self, project: str, repository: str, digest: str) -> str:
+        """Index: `image@digest` of the manifests that refer to the blob."""
+        return self.keys.of(project, "holders", repository, digest)
+
+    def uses(self, project: str, digest: str) -> str:
+        """Index: the repositories of the project that hold the blob."""
+        return self.keys.of(project, "uses", digest)
+
+    # Images.
+
+    def images(self, project: str, repository: str) -> str:
+        """Index: names of the images that have a version."""
+        return self.keys.of(project, "images", repository)
+
+    def image(self, name: ImageName) -> str:
+        """Hash: `versions`, how many there are."""
+        return self._of(name, "image")
+
+    def versions(self, name: ImageName) -> str:
+        """Index: digests of the image's manifests."""
+        return self._of(name, "versions")
+
+    def version(self, name: ImageName, digest: str) -> str:
+        """Hash: `media_type`, `facts` (JSON), `uploaded`, `updated`, `generation` of one manifest."""
+        return self._of(name, "version", digest)
+
+    def tags(self, name: ImageName) -> str:
+        """Index: the image's tags."""
+        return self._of(name, "tags")
+
+    def tag(self, name: ImageName, tag: str) -> str:
+        """Value: what the tag points at, a `Pointer`."""
+        return self._of(name, "tag", tag)
+
+    def tags_of(self, name: ImageName, digest: str) -> str:
+        """Index: the tags that point at a digest."""
+        return self._of(name, "tagsof", digest)
+
+    def parents(self, name: ImageName, digest: str) -> str:
+        """Index: digests of the indexes that list this manifest."""
+        return self._of(name, "parents", digest)
+
+    def referrers(self, name: ImageName, subject: str) -> str:
+        """Index: digests of the manifests whose subject this is, which need not exist."""
+        return self._of(name, "referrers", subject)
+
+    def _of(self, name: ImageName, kind: str, *parts: str) -> str:
+        return self.keys.of(name.project, kind, name.repository, name.image, *parts)

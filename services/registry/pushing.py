@@ -1,0 +1,198 @@
+"""Taking a manifest: bytes become durable, then one atomic step makes it a version, moves the tags and says so.
+
+Racing pushers all succeed: the step is decided anew when a tag, a blob or the version has changed in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.registry.acts import Act, Change, Deed, Steps
+from services.registry.errors import NameUnknown, ReferencesUnknown
+from services.registry.holdings import PUSH
+from services.registry.layout import Layout
+from services.registry.manifests import Manifest, config_platform
+from services.registry.media_types import IMAGE_CONFIGS
+from services.registry.names import ImageName, Tag
+from services.registry.records import Facts, Pointer
+from services.registry.store import Store
+from services.registry.voice import Push, Voice
+from shared.blobs import BlobMissing, Blobs
+from shared.clock import rfc3339
+from shared.events import Event
+from shared.names import blob_object, manifest_object
+from shared.state import STAMP, Add, Check, FieldIs, Index, IsMember, Put, PutField, Unindex, ValueIs, Write
+
+LARGEST_CONFIG = 1024 * 1024
+"""Bytes of an image's config that are read for its platform; a larger one goes without."""
+
+MOST_PLATFORMS = 64
+"""Platforms of an index that are told; an event is small."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a push found, all of which the step checks again."""
+
+    life: str
+    sizes: tuple[str, ...]
+    """Of the manifest's blobs, as state has them."""
+    known: str | None
+    """When the version was first uploaded; None where it is new."""
+    pointers: tuple[Pointer | None, ...]
+    """What each tag pointed at."""
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """Takes manifests."""
+
+    store: Store
+    steps: Steps
+    blobs: Blobs
+    voice: Voice
+
+    async def push(
+        self,
+        name: ImageName,
+        manifest: Manifest,
+        tags: Sequence[Tag],
+        act: Act,
+        instead: Sequence[Event] | None = None,
+    ) -> None:
+        """Take a manifest under these tags, perhaps none; `instead` is said where this is not somebody's push.
+
+        Raises ReferencesUnknown, NameUnknown where there is no such repository.
+        """
+        await self._found(name, manifest, ())  # before bytes are stored for a manifest that cannot be taken
+        await self._store(name, manifest)
+        facts = Facts.of(manifest, await self._platforms(name, manifest))
+
+        async def decide() -> Change:
+            before = await self._found(name, manifest, tags)
+            shelf = _Shelf(self.store.layout, name, manifest, facts, before, rfc3339(self.steps.clock.now()))
+            return self._change(shelf, tags, self._events(shelf, tags, act) if instead is None else instead)
+
+        await self.steps.make(act, decide)
+
+    async def _found(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag]) -> Before:
+        life = await self.store.life(name.project, name.repository)
+        if life is None:
+            raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
+        known = await self.store.state.field(self.store.layout.version(name, manifest.digest), "uploaded")
+        sizes = await self.store.blob_sizes(name.project, name.repository, manifest.blobs)
+        missing = [digest for digest, size in zip(manifest.blobs, sizes, strict=True) if size is None]
+        children = dict.fromkeys(child.digest for child in manifest.children)
+        missing += [child for child in children if not await self.store.has_version(name, child)]
+        if missing:
+            raise ReferencesUnknown(missing)
+        pointers = [await self.store.pointer(name, tag) for tag in tags]
+        return Before(life, tuple(size for size in sizes if size is not None), known, tuple(pointers))
+
+    async def _store(self, name: ImageName, manifest: Manifest) -> None:
+        stored = manifest_object(name.project, manifest.digest)
+        try:
+            await self.blobs.stat(stored)
+        except BlobMissing:
+            await self.blobs.put(stored, manifest.content)
+
+    async def _platforms(self, name: ImageName, manifest: Manifest) -> tuple[str, ...]:
+        if manifest.config is None or manifest.config.media_type not in IMAGE_CONFIGS:
+            return manifest.platforms[:MOST_PLATFORMS]
+        try:
+            config = await self.blobs.content(blob_object(name.project, manifest.config.digest), LARGEST_CONFIG)
+        except (BlobMissing, ValueError):
+            return ()
+        platform = config_platform(config)
+        return (platform,) if platform else ()
+
+    def _change(self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event]) -> Change:
+        name = shelf.name
+        writes = [*shelf.version()]
+        for tag, pointer in zip(tags, shelf.before.pointers, strict=True):
+            writes += shelf.tag(tag, pointer)
+        return Change(name.project, name.repository, checks=shelf.checks(tags), writes=writes, events=events)
+
+    def _events(self, shelf: "_Shelf", tags: Sequence[Tag], act: Act) -> list[Event]:
+        name, manifest, before = shelf.name, shelf.manifest, shelf.before
+        uploaded = before.known or shelf.now
+        if tags:
+            pairs = zip(tags, before.pointers, strict=True)
+            pushes = [_tagged(shelf, uploaded, tag, pointer) for tag, pointer in pairs]
+        else:
+            unchanged = before.known is not None
+            pushes = [Push(manifest.digest, manifest.media_type, shelf.facts, uploaded, unchanged=unchanged)]
+        resource = f"{self.voice.resource(name.project, name.repository)}/dockerImages/{name.image}@{manifest.digest}"
+        asked = {"digest": manifest.digest, "mediaType": manifest.media_type, "tags": list(tags)}
+        events = [event for push in pushes for event in self.voice.pushed(name, push)]
+        return [*events, *act.witness(Deed("Docker-PutManifest", resource, PUSH, asked))]
+
+
+def _tagged(shelf: "_Shelf", uploaded: str, tag: Tag, pointer: Pointer | None) -> Push:
+    previous = pointer.digest if pointer else ""
+    manifest = shelf.manifest
+    return Push(manifest.digest, manifest.media_type, shelf.facts, uploaded, tag, previous, previous == manifest.digest)
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """Writes one version and its tags into state."""
+
+    layout: Layout
+    name: ImageName
+    manifest: Manifest
+    facts: Facts
+    before: Before
+    now: str
+
+    def checks(self, tags: Sequence[Tag]) -> list[Check]:
+        """Everything is still as it was found."""
+        layout, name, digest = self.layout, self.name, self.manifest.digest
+        held = layout.blobs(name.project, name.repository)
+        pairs = zip(self.manifest.blobs, self.before.sizes, strict=True)
+        pointers = zip(tags, self.before.pointers, strict=True)
+        return [
+            FieldIs(layout.repository(name.project, name.repository), "open", self.before.life),
+            FieldIs(layout.version(name, digest), "uploaded", self.before.known),
+            *(FieldIs(held, blob, size) for blob, size in pairs),
+            *(IsMember(layout.versions(name), child) for child in self.facts.children),
+            *(ValueIs(layout.tag(name, tag), pointer.text if pointer else None) for tag, pointer in pointers),
+        ]
+
+    def version(self) -> list[Write]:
+        """The record of the version; a new one is also entered wherever it is looked for."""
+        key = self.layout.version(self.name, self.manifest.digest)
+        writes: list[Write] = [
+            PutField(key, "media_type", self.manifest.media_type),
+            PutField(key, "facts", self.facts.text),
+            PutField(key, "uploaded", self.before.known or self.now),
+            PutField(key, "updated", self.now),
+            PutField(key, "generation", STAMP),
+        ]
+        return writes if self.before.known else [*writes, *self._entries()]
+
+    def _entries(self) -> list[Write]:
+        layout, name, digest = self.layout, self.name, self.manifest.digest
+        project, repository = name.project, name.repository
+        holder = f"{name.image}@{digest}"
+        subject = self.facts.subject
+        return [
+            Index(layout.images(project, repository), name.image),
+            Index(layout.versions(name), digest),
+            Add(layout.image(name), "versions", 1),
+            *(Index(layout.holders(project, repository, blob), holder) for blob in self.facts.blobs),
+            *(Index(layout.parents(name, child), digest) for child in self.facts.children),
+            *([Index(layout.referrers(name, subject), digest)] if subject else []),
+        ]
+
+    def tag(self, tag: Tag, pointer: Pointer | None) -> list[Write]:
+        """Let a tag point here, and no more where it pointed before."""
+        layout, name, digest = self.layout, self.name, self.manifest.digest
+        created = pointer.created if pointer else self.now
+        here = Pointer(digest, self.manifest.media_type, created, self.now)
+        moved = pointer is not None and pointer.digest != digest
+        return [
+            Put(layout.tag(name, tag), here.text),
+            Index(layout.tags(name), tag),
+            Index(layout.tags_of(name, digest), tag),
+            *([Unindex(layout.tags_of(name, pointer.digest), tag)] if pointer and moved else []),
+        ]

@@ -1,0 +1,129 @@
+"""Looking up manifests: what a tag points at is asked of state each time, what a digest means never changes."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import orjson
+
+from services.registry.errors import ManifestUnknown, NameUnknown
+from services.registry.names import ImageName, Reference
+from services.registry.records import Version
+from services.registry.store import Store
+from shared.blobs import BlobMissing, Blobs
+from shared.digest import Digest
+from shared.http.errors import Unavailable
+from shared.names import manifest_object
+
+REMEMBERED_BYTES = 32 * 1024 * 1024
+LARGEST_REMEMBERED = 256 * 1024
+SCANNED = 1000
+"""Referrers that one request looks through for the artifact type it asks for."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A manifest as it is handed out."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+@dataclass
+class Contents:
+    """Manifests that were read lately, by project and digest; what one may see is decided before."""
+
+    blobs: Blobs
+    kept: OrderedDict[tuple[str, str], bytes] = field(default_factory=OrderedDict[tuple[str, str], bytes])
+    size: int = 0
+
+    async def of(self, project: str, digest: Digest) -> bytes:
+        """The exact bytes of a manifest; raises Unavailable where the bucket has lost them."""
+        found = self.kept.get((project, digest))
+        if found is not None:
+            self.kept.move_to_end((project, digest))
+            return found
+        try:
+            content = await self.blobs.content(manifest_object(project, digest))
+        except BlobMissing as error:
+            raise Unavailable(f"the bucket does not have the manifest {digest}") from error
+        self._keep((project, digest), content)
+        return content
+
+    def _keep(self, key: tuple[str, str], content: bytes) -> None:
+        if len(content) > LARGEST_REMEMBERED or key in self.kept:
+            return
+        self.kept[key] = content
+        self.size += len(content)
+        while self.size > REMEMBERED_BYTES:
+            _, oldest = self.kept.popitem(last=False)
+            self.size -= len(oldest)
+
+
+@dataclass(frozen=True)
+class Referrers:
+    """A page of descriptors, and where the next page begins."""
+
+    descriptors: list[dict[str, object]]
+    last: str = ""
+    """The last digest that was looked at; empty at the end of the list."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Looks up manifests, tags and referrers."""
+
+    store: Store
+    contents: Contents
+
+    async def manifest(self, name: ImageName, reference: Reference) -> Stored:
+        """A manifest by tag or digest; raises ManifestUnknown."""
+        digest, media_type = await self._resolved(name, reference)
+        return Stored(digest, media_type, await self.contents.of(name.project, digest))
+
+    async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
+        """A page of tags, in byte order; raises NameUnknown."""
+        found = await self.store.tags(name, after, limit)
+        if not found and not await self.store.has_image(name):
+            raise NameUnknown(f"there is no image {name.path}")
+        return found
+
+    async def referrers(self, name: ImageName, subject: Digest, kind: str, after: str, limit: int) -> Referrers:
+        """What refers to a digest, which need not exist; with a `kind` only what is of that artifact type."""
+        descriptors: list[dict[str, object]] = []
+        for _ in range(0, SCANNED, limit):
+            digests = await self.store.referrers(name, subject, after, limit + 1)
+            for digest in digests[:limit]:
+                version = await self.store.version(name, digest)
+                if version is not None and kind in {"", version.facts.kind}:
+                    descriptors.append(await self._descriptor(version))
+            if len(digests) <= limit:
+                return Referrers(descriptors)
+            after = digests[limit - 1]
+            if not kind or len(descriptors) >= limit:
+                break
+        return Referrers(descriptors, after)
+
+    async def _resolved(self, name: ImageName, reference: Reference) -> tuple[Digest, str]:
+        if not isinstance(reference, Digest):
+            pointer = await self.store.pointer(name, reference)
+            if pointer is None:
+                raise ManifestUnknown(f"there is no tag {reference} of {name.path}")
+            return pointer.digest, pointer.media_type
+        media_type = await self.store.media_type(name, reference)
+        if media_type is None:
+            raise ManifestUnknown(f"there is no manifest {reference} of {name.path}")
+        return reference, media_type
+
+    async def _descriptor(self, version: Version) -> dict[str, object]:
+        descriptor: dict[str, object] = {
+            "mediaType": version.media_type,
+            "digest": version.digest,
+            "size": version.facts.size,
+        }
+        if version.facts.kind:
+            descriptor["artifactType"] = version.facts.kind
+        annotations = version.facts.annotations
+        if annotations is None:
+            annotations = orjson.loads(await self.contents.of(version.name.project, version.digest))["annotations"]
+        return descriptor | ({"annotations": annotations} if annotations else {})

@@ -1,0 +1,213 @@
+"""Repositories: made, changed and deleted, each in one atomic step with its announcement.
+
+A deletion takes as many steps as there are versions. It first closes the repository, so that nothing is taken any
+more, and is taken up again by any replica when the one that began it is gone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from services.registry.acts import Act, Change, Deed, Steps
+from services.registry.deletion import Deletion, Guard
+from services.registry.errors import NameUnknown, RepositoryExists, StillHeld
+from services.registry.names import ImageName
+from services.registry.records import RepositoryRecord, Settings
+from services.registry.store import Store
+from services.registry.voice import Voice
+from shared.clock import Ids, rfc3339
+from shared.digest import Digest
+from shared.http.errors import FailedPrecondition
+from shared.http.iam import Policies
+from shared.names import partition_of
+from shared.state import Check, Drop, DropField, FieldIs, Index, IsMember, PutField, Step, Unindex, Write
+
+CREATE = "artifactregistry.repositories.create"
+UPDATE = "artifactregistry.repositories.update"
+DELETE = "artifactregistry.repositories.delete"
+_METHOD = "google.devtools.artifactregistry.v1.ArtifactRegistry"
+_PAGE = 200
+_ROUNDS = 64
+"""How often the versions of an image are gone through: an index comes before what it lists, nesting is not deep."""
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """The repositories of this deployment."""
+
+    store: Store
+    steps: Steps
+    voice: Voice
+    deletion: Deletion
+    policies: Policies
+    ids: Ids
+
+    async def get(self, project: str, repository: str) -> RepositoryRecord:
+        """A repository that is open; raises NameUnknown."""
+        record = await self.store.repository(project, repository)
+        if record is None or not record.life:
+            raise NameUnknown(f"there is no repository {self.voice.resource(project, repository)}")
+        return record
+
+    async def create(self, project: str, repository: str, settings: Settings, act: Act) -> RepositoryRecord:
+        """Make a repository; raises RepositoryExists, FailedPrecondition while one of that name is being deleted."""
+
+        async def decide() -> Change:
+            found = await self.store.repository(project, repository)
+            if found is not None and not found.life:
+                raise FailedPrecondition(f"{self.voice.resource(project, repository)} is still being deleted")
+            if found is not None:
+                raise RepositoryExists(f"there is {self.voice.resource(project, repository)} already")
+            return self._creation(project, repository, settings, act)
+
+        await self.steps.make(act, decide)
+        return await self.get(project, repository)
+
+    async def ensure(self, project: str, repository: str, act: Act) -> None:
+        """Make the repository unless somebody was faster."""
+        try:
+            await self.create(project, repository, Settings(), act)
+        except RepositoryExists:
+            return
+
+    async def update(
+        self, project: str, repository: str, changed: Callable[[RepositoryRecord], Settings], act: Act
+    ) -> RepositoryRecord:
+        """Change settings; `changed` may refuse by raising. Raises NameUnknown."""
+
+        async def decide() -> Change:
+            record = await self.get(project, repository)
+            settings = replace(changed(record), created=record.settings.created, updated=self._now())
+            after = replace(record, settings=settings, text=settings.text)
+            key = self.store.layout.repository(project, repository)
+            deed = Deed(f"{_METHOD}.UpdateRepository", self.voice.resource(project, repository), UPDATE)
+            return Change(
+                project,
+                repository,
+                checks=(FieldIs(key, "settings", record.text), FieldIs(key, "open", record.life)),
+                writes=(PutField(key, "settings", after.text),),
+                events=[*self.voice.repository(after, "updated"), *act.witness(deed)],
+            )
+
+        await self.steps.make(act, decide)
+        return await self.get(project, repository)
+
+    async def delete(self, project: str, repository: str, act: Act) -> None:
+        """Delete a repository with all that is in it; raises NameUnknown."""
+        await self._close(project, repository, act)
+        await self.finish_deletion(project, repository, act)
+
+    async def finish_deletion(self, project: str, repository: str, act: Act) -> None:
+        """Go on with a deletion that was begun; everything that goes is announced."""
+        while images := await self.store.images(project, repository, "", _PAGE):
+            for image in images:
+                await self._empty(ImageName(project, repository, image), act)
+        await self._forget_blobs(project, repository)
+        await self._remove(project, repository, act)
+
+    async def unfinished(self, partition: str) -> list[tuple[str, str]]:
+        """Repositories of a partition whose deletion was begun."""
+        found = await self.store.state.members(self.store.layout.deletions(partition))
+        return [(project, repository) for project, _, repository in (member.partition("/") for member in found)]
+
+    def _creation(self, project: str, repository: str, settings: Settings, act: Act) -> Change:
+        now = self._now()
+        settings = replace(settings, created=now, updated=now)
+        record = RepositoryRecord(project, repository, settings, self.ids.new(), settings.text)
+        layout = self.store.layout
+        key = layout.repository(project, repository)
+        deed = Deed(f"{_METHOD}.CreateRepository", self.voice.resource(project, repository), CREATE)
+        return Change(
+            project,
+            repository,
+            checks=(FieldIs(key, "settings", None),),
+            writes=(
+                PutField(key, "settings", record.text),
+                PutField(key, "open", record.life),
+                Index(layout.repositories(project), repository),
+            ),
+            events=[*self.voice.repository(record, "created"), *act.witness(deed)],
+        )
+
+    async def _close(self, project: str, repository: str, act: Act) -> None:
+        async def decide() -> Change:
+            record = await self.get(project, repository)
+            layout = self.store.layout
+            key = layout.repository(project, repository)
+            deed = Deed(f"{_METHOD}.DeleteRepository", self.voice.resource(project, repository), DELETE)
+            return Change(
+                project,
+                repository,
+                checks=(FieldIs(key, "open", record.life),),
+                writes=(DropField(key, "open"), Index(layout.deletions_of(project), f"{project}/{repository}")),
+                events=act.witness(deed),
+            )
+
+        await self.steps.make(act.part("close"), decide)
+
+    async def _empty(self, name: ImageName, act: Act) -> None:
+        for _ in range(_ROUNDS):
+            digests = await self.store.versions(name, "", _PAGE)
+            if not digests:
+                return
+            for digest in digests:
+                await self._delete_unless_listed(name, Digest(digest), act)
+
+    async def _delete_unless_listed(self, name: ImageName, digest: Digest, act: Act) -> None:
+        version = await self.store.version(name, digest)
+        if version is None:
+            return
+        closed = Guard(checks=self._closed(name.project, name.repository))
+        try:
+            # The generation tells this life of the version from one that comes back under the same cause.
+            await self.deletion.delete(name, digest, act.part(f"{name.image}@{digest}/{version.generation}"), closed)
+        except StillHeld:
+            return  # its index goes in this round, and it in the next
+
+    async def _forget_blobs(self, project: str, repository: str) -> None:
+        layout, state = self.store.layout, self.store.state
+        for digest in await state.record(layout.blobs(project, repository)):
+            writes: list[Write] = [Unindex(layout.uses(project, digest), repository)]
+            await self._quietly(project, repository, f"unuse/{digest}", writes)
+        both = (Drop(layout.blobs(project, repository)), Drop(layout.blob_list(project, repository)))
+        await self._quietly(project, repository, "unhold", list(both))
+
+    async def _quietly(self, project: str, repository: str, what: str, writes: list[Write]) -> None:
+        request = f"{what}/{self.ids.new()}"
+        checks = self._closed(project, repository)
+        await self.steps.state.apply(Step(partition_of(project), request, checks, tuple(writes)))
+
+    def _closed(self, project: str, repository: str) -> tuple[Check, ...]:
+        """Without this a replica that slept would empty the repository that was made anew meanwhile."""
+        layout = self.store.layout
+        return (
+            FieldIs(layout.repository(project, repository), "open", None),
+            IsMember(layout.deletions_of(project), f"{project}/{repository}"),
+        )
+
+    async def _remove(self, project: str, repository: str, act: Act) -> None:
+        async def decide() -> Change | None:
+            record = await self.store.repository(project, repository)
+            if record is None or record.life:
+                return None
+            layout = self.store.layout
+            key = layout.repository(project, repository)
+            full_name = self.voice.resource(project, repository)
+            policy_set = await self.policies.of(full_name) is not None
+            drop_policy, policy_gone = self.policies.gone(full_name)
+            return Change(
+                project,
+                repository,
+                checks=(FieldIs(key, "settings", record.text), FieldIs(key, "open", None)),
+                writes=(
+                    drop_policy,
+                    Drop(key),
+                    Unindex(layout.repositories(project), repository),
+                    Unindex(layout.deletions_of(project), f"{project}/{repository}"),
+                ),
+                events=[*self.voice.repository(record, "deleted"), *([policy_gone] if policy_set else [])],
+            )
+
+        await self.steps.make(act.part("remove"), decide)
+
+    def _now(self) -> str:
+        return rfc3339(self.steps.clock.now())

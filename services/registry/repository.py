@@ -1,0 +1,108 @@
+"""The small face that every kind of repository has; a feature is a wrapper around it, never a branch inside one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.registry.acts import Act
+from services.registry.deletion import Deletion
+from services.registry.holdings import Held, Holdings
+from services.registry.manifests import Manifest
+from services.registry.names import ImageName, Reference, Tag
+from services.registry.pushing import Pushing
+from services.registry.reading import Reading, Referrers, Stored
+from shared.digest import Digest
+
+
+class Readable(Protocol):
+    """What can be looked at."""
+
+    async def manifest(self, name: ImageName, reference: Reference) -> Stored:
+        """A manifest by tag or digest; raises ManifestUnknown."""
+        ...
+
+    async def blob(self, name: ImageName, digest: Digest) -> Held:
+        """A blob; raises BlobUnknown."""
+        ...
+
+    async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
+        """A page of tags, in byte order; raises NameUnknown."""
+        ...
+
+    async def referrers(self, name: ImageName, subject: Digest, kind: str, after: str, limit: int) -> Referrers:
+        """A page of what refers to a digest."""
+        ...
+
+
+class Writable(Protocol):
+    """What takes and loses content; each change is atomic and announced."""
+
+    async def push(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag], act: Act) -> None:
+        """Take a manifest under these tags; raises ReferencesUnknown, NameUnknown."""
+        ...
+
+    async def hold(self, name: ImageName, digest: Digest, size: int, act: Act, method: str) -> None:
+        """Hold a blob whose bytes are durable; raises NameUnknown."""
+        ...
+
+    async def untag(self, name: ImageName, tag: Tag, act: Act) -> None:
+        """Lose a tag; raises ManifestUnknown."""
+        ...
+
+    async def delete(self, name: ImageName, digest: Digest, act: Act) -> None:
+        """Lose a manifest with its tags; raises ManifestUnknown, StillHeld."""
+        ...
+
+    async def drop(self, name: ImageName, digest: Digest, act: Act) -> None:
+        """Lose a blob; raises BlobUnknown, StillHeld."""
+        ...
+
+
+class Repository(Readable, Writable, Protocol):
+    """A repository of any kind."""
+
+
+@dataclass(frozen=True)
+class Standard:
+    """A repository that holds what was pushed to it."""
+
+    reading: Reading
+    pushing: Pushing
+    deletion: Deletion
+    holdings: Holdings
+
+    async def manifest(self, name: ImageName, reference: Reference) -> Stored:
+        """A manifest by tag or digest."""
+        return await self.reading.manifest(name, reference)
+
+    async def blob(self, name: ImageName, digest: Digest) -> Held:
+        """A blob that the repository holds."""
+        return await self.holdings.find(name.project, name.repository, digest)
+
+    async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
+        """A page of tags."""
+        return await self.reading.tags(name, after, limit)
+
+    async def referrers(self, name: ImageName, subject: Digest, kind: str, after: str, limit: int) -> Referrers:
+        """A page of what refers to a digest."""
+        return await self.reading.referrers(name, subject, kind, after, limit)
+
+    async def push(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag], act: Act) -> None:
+        """Take a manifest."""
+        await self.pushing.push(name, manifest, tags, act)
+
+    async def hold(self, name: ImageName, digest: Digest, size: int, act: Act, method: str) -> None:
+        """Hold a blob."""
+        await self.holdings.keep(name, digest, size, act, method)
+
+    async def untag(self, name: ImageName, tag: Tag, act: Act) -> None:
+        """Lose a tag."""
+        await self.deletion.untag(name, tag, act)
+
+    async def delete(self, name: ImageName, digest: Digest, act: Act) -> None:
+        """Lose a manifest."""
+        await self.deletion.delete(name, digest, act)
+
+    async def drop(self, name: ImageName, digest: Digest, act: Act) -> None:
+        """Lose a blob."""
+        await self.holdings.drop(name, digest, act)

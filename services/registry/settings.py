@@ -1,0 +1,32 @@
+"""What the registry is told, besides what every service is told: `ENTREPOT_REGISTRY_...`."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RegistrySettings(BaseModel):
+    """The registry's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    create_on_push: bool = False
+    """Make a repository when somebody who may create it pushes to it."""
+    image_host: str = ""
+    """How image names begin in answers and notifications; empty: `LOCATION-docker.pkg.dev`, which gcloud parses."""
+    token_realm: str = ""
+    """Where clients fetch tokens; empty: the token endpoint beside this port, as the launcher arranges services."""
+    token_service: str = ""
+    """The `service` of the challenge; empty: the audience of tokens."""
+    upload_key_file: Path | None = None
+    """Secret that addresses of uploads are signed with, the same for all replicas; without one a restart ends them."""
+    upload_seconds: int = Field(default=86_400, ge=60)
+    """How long an upload may be under way."""
+    manifest_bytes: int = Field(default=5 * 1024 * 1024, ge=4 * 1024 * 1024, le=8 * 1024 * 1024)
+    """The largest manifest; the specification wants at least 4 MiB."""
+    blob_bytes: int | None = Field(default=None, ge=1)
+    """The largest blob; nothing: no limit."""
+    mount_copy_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
+    """The largest blob that a mount copies from another project; a larger one is uploaded by the client."""
+    tags_page: int = Field(default=1000, ge=1, le=10_000)
+    """Tags in a page where the client does not say how many."""

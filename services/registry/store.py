@@ -1,0 +1,117 @@
+"""What the registry remembers: reading it. Changes are steps, made where they are decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.registry.layout import Layout
+from services.registry.names import ImageName
+from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
+from shared.digest import Digest
+from shared.state import State
+
+
+@dataclass(frozen=True)
+class Store:
+    """Reads records from state."""
+
+    state: State
+    layout: Layout
+
+    async def repository(self, project: str, repository: str) -> RepositoryRecord | None:
+        """A repository that exists or is being deleted."""
+        key = self.layout.repository(project, repository)
+        text, life = await self.state.fields(key, ("settings", "open"))
+        if text is None:
+            return None
+        return RepositoryRecord(project, repository, Settings.parse(text), life or "", text)
+
+    async def life(self, project: str, repository: str) -> str | None:
+        """Which life of the repository this is; None where there is none that takes changes."""
+        return await self.state.field(self.layout.repository(project, repository), "open")
+
+    async def repositories(self, project: str, after: str, limit: int) -> list[str]:
+        """A page of the project's repositories."""
+        return await self.state.members(self.layout.repositories(project), after=after, limit=limit)
+
+    # Images.
+
+    async def pointer(self, name: ImageName, tag: str) -> Pointer | None:
+        """What a tag points at."""
+        text = await self.state.value(self.layout.tag(name, tag))
+        return None if text is None else Pointer.parse(text)
+
+    async def media_type(self, name: ImageName, digest: str) -> str | None:
+        """The media type of a manifest; None where the image has none of that digest."""
+        return await self.state.field(self.layout.version(name, digest), "media_type")
+
+    async def version(self, name: ImageName, digest: str) -> Version | None:
+        """All that is remembered of a manifest."""
+        found = await self.state.record(self.layout.version(name, digest))
+        if "facts" not in found:
+            return None
+        return Version(
+            name,
+            Digest(digest),
+            found["media_type"],
+            Facts.parse(found["facts"]),
+            uploaded=found["uploaded"],
+            updated=found["updated"],
+            generation=int(found["generation"]),
+        )
+
+    async def images(self, project: str, repository: str, after: str, limit: int) -> list[str]:
+        """A page of a repository's images."""
+        return await self.state.members(self.layout.images(project, repository), after=after, limit=limit)
+
+    async def has_image(self, name: ImageName) -> bool:
+        """Whether the image has a version."""
+        return await self.state.has_member(self.layout.images(name.project, name.repository), name.image)
+
+    async def version_count(self, name: ImageName) -> str | None:
+        """How many versions the image has, exactly as state has it."""
+        return await self.state.field(self.layout.image(name), "versions")
+
+    async def versions(self, name: ImageName, after: str, limit: int) -> list[str]:
+        """A page of digests."""
+        return await self.state.members(self.layout.versions(name), after=after, limit=limit)
+
+    async def has_version(self, name: ImageName, digest: str) -> bool:
+        """Whether the image has a manifest of that digest."""
+        return await self.state.has_member(self.layout.versions(name), digest)
+
+    async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
+        """A page of tags, in byte order."""
+        return await self.state.members(self.layout.tags(name), after=after, limit=limit)
+
+    async def tags_of(self, name: ImageName, digest: str, limit: int = 1000) -> list[str]:
+        """Tags that point at a digest."""
+        return await self.state.members(self.layout.tags_of(name, digest), limit=limit)
+
+    async def parents(self, name: ImageName, digest: str, limit: int = 3) -> list[str]:
+        """Indexes that list a manifest."""
+        return await self.state.members(self.layout.parents(name, digest), limit=limit)
+
+    async def referrers(self, name: ImageName, subject: str, after: str, limit: int) -> list[str]:
+        """A page of the digests that refer to a subject."""
+        return await self.state.members(self.layout.referrers(name, subject), after=after, limit=limit)
+
+    # Blobs.
+
+    async def blob_sizes(self, project: str, repository: str, digests: Sequence[str]) -> list[str | None]:
+        """Sizes of blobs as state has them; None for what the repository does not hold."""
+        if not digests:
+            return []
+        return await self.state.fields(self.layout.blobs(project, repository), digests)
+
+    async def blob_size(self, project: str, repository: str, digest: str) -> int | None:
+        """The size of a blob that the repository holds."""
+        found = await self.state.field(self.layout.blobs(project, repository), digest)
+        return None if found is None else int(found)
+
+    async def blob_holders(self, project: str, repository: str, digest: str, limit: int = 3) -> list[str]:
+        """Manifests that refer to a blob, as `image@digest`."""
+        return await self.state.members(self.layout.holders(project, repository, digest), limit=limit)
+
+    async def users(self, project: str, digest: str, limit: int = 16) -> list[str]:
+        """Repositories of the project that hold a blob."""
+        return await self.state.members(self.layout.uses(project, digest), limit=limit)

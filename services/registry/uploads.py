@@ -1,0 +1,244 @@
+"""Uploads of blobs: in one piece or in many, at one replica or at several, each byte hashed once on its way in.
+
+Nothing of an upload stands in state: its bytes are staged in the bucket, what else is known travels in its signed
+address. A blob is durable under its digest before the repository holds it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from services.registry.acts import Act
+from services.registry.errors import (
+    ChunkOutOfOrder,
+    DigestInvalid,
+    SizeInvalid,
+    UploadInvalid,
+    UploadTooLarge,
+    UploadUnknown,
+)
+from services.registry.hashing import Hashes, Running, hashed, verified
+from services.registry.holdings import Holdings
+from services.registry.names import ImageName
+from services.registry.ranges import Span
+from services.registry.sessions import Session
+from shared.blobs import BlobMissing, Blobs, StagingMoved
+from shared.clock import Clock, Ids
+from shared.digest import ALGORITHMS, Digest
+from shared.names import blob_object
+
+FINISH = "Docker-FinishUpload"
+"""The method's name in audit entries, as at Google."""
+
+PATIENCE = 40
+"""How often a chunk knocks, twenty times a second, where another is still being written."""
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """What one upload may take."""
+
+    seconds: int
+    """How long an upload may be under way."""
+    blob: int | None = None
+    """Bytes of a blob; None: no limit."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request brings: the pieces, how many bytes were announced, and where they say they belong."""
+
+    pieces: AsyncIterator[bytes]
+    size: int | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Takes blobs."""
+
+    blobs: Blobs
+    holdings: Holdings
+    limits: UploadLimits
+    hashes: Hashes
+    clock: Clock
+    ids: Ids
+
+    async def begin(self, name: ImageName, actor: str, algorithm: str = "sha256") -> Session:
+        """Open an upload; raises UploadInvalid for an unknown algorithm."""
+        if algorithm not in ALGORITHMS:
+            raise UploadInvalid(f"digests are made with {' or '.join(ALGORITHMS)}")
+        expires = int(self.clock.now()) + self.limits.seconds
+        session = Session(self.ids.new(), name.project, name.repository, name.image, expires, actor, algorithm)
+        await self.blobs.stage(session.id)
+        return session
+
+    async def whole(self, name: ImageName, digest: Digest, body: Body, act: Act) -> None:
+        """Take a blob that comes in one request; raises DigestInvalid, SizeInvalid, UploadTooLarge."""
+        self._refuse_too_large(body.size or 0)
+        async with aclosing(verified(body.pieces, digest, self.limits.blob, body.size)) as pieces:
+            size = await self.blobs.put(blob_object(name.project, digest), pieces)
+        await self.holdings.keep(name, digest, size, act, FINISH)
+
+    async def status(self, session: Session) -> Session:
+        """Where the upload stands; raises UploadUnknown."""
+        offset = await self._staged(session)
+        return session if offset == session.offset else replace(session, offset=offset, hashed="")
+
+    async def append(self, session: Session, body: Body) -> Session:
+        """Take a chunk. Raises ChunkOutOfOrder, SizeInvalid, UploadUnknown, UploadTooLarge.
+
+        When the connection breaks the bytes that came are kept, and `status` tells how many.
+        """
+        offset = await self._staged(session)
+        self._refuse_misplaced(offset, body)
+        self._refuse_too_large(offset + (body.size or 0))
+        running = self.hashes.take(session.id, session.algorithm, offset)
+        try:
+            after = await self._staged_behind(session.id, offset, running, body)
+        except BlobMissing as error:
+            raise _unknown() from error
+        if running is not None:
+            self.hashes.keep(session.id, running)
+        _refuse_wrong_size(after - offset, body)
+        return replace(session, offset=after, hashed=running.hex if running else "")
+
+    async def _staged_behind(self, upload: str, offset: int, running: Running | None, body: Body) -> int:
+        """A connection that broke may still be writing its last bytes: its successor waits for it a little."""
+        left = None if self.limits.blob is None else self.limits.blob - offset
+        tap = _Tap(body.pieces)
+        for attempt in range(PATIENCE):
+            try:
+                async with aclosing(hashed(tap.flow(), running, left)) as pieces:
+                    return await self.blobs.append(upload, offset, pieces)
+            except StagingMoved as error:
+                if error.offset != offset or tap.opened or attempt == PATIENCE - 1:
+                    raise ChunkOutOfOrder(error.offset) from error
+                await self.clock.sleep(0.05)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def finish(self, session: Session, digest: Digest, body: Body, act: Act) -> None:
+        """Take the last bytes, if any, and close the upload as the blob `digest`.
+
+        Raises DigestInvalid and keeps the upload, ChunkOutOfOrder, UploadUnknown. Twice is as good as once.
+        """
+        first = await _first(body.pieces)
+        body = replace(body, pieces=_again(first, body.pieces))
+        try:
+            stands = await self._staged(session)
+        except UploadUnknown:
+            await self._finished_before(session, digest, act)
+            return
+        if not stands and body.span is None:
+            await self.whole(session.name, digest, body, act)
+            await self.cancel(session)
+            return
+        if first or body.span is not None:
+            session = await self.append(session, body)
+        await self._commit(await self.status(session), digest, act)
+
+    async def cancel(self, session: Session) -> None:
+        """Forget an upload and its bytes."""
+        self.hashes.forget(session.id)
+        await self.blobs.abandon(session.id)
+
+    async def forget_expired(self) -> int:
+        """Clear uploads to which nothing was added for as long as any may live; how many there were."""
+        before = self.clock.now() - self.limits.seconds
+        old = [upload.name async for upload in self.blobs.uploads() if upload.modified < before]
+        for upload in old:
+            await self.blobs.abandon(upload)
+        return len(old)
+
+    async def _commit(self, session: Session, digest: Digest, act: Act) -> None:
+        actual = await self._digest(session, digest.algorithm)
+        if actual != digest:
+            raise DigestInvalid(f"the content has the digest {actual}, not {digest}")
+        try:
+            await self.blobs.commit(session.id, blob_object(session.project, digest))
+        except BlobMissing as error:
+            raise _unknown() from error
+        self.hashes.forget(session.id)
+        await self.holdings.keep(session.name, digest, session.offset, act, FINISH)
+
+    async def _digest(self, session: Session, algorithm: str) -> Digest:
+        """From the address where it is known there, else from this replica's running hash, else from the bytes."""
+        if session.digest is not None and session.algorithm == algorithm:
+            return session.digest
+        running = Running.begun(algorithm)
+        try:
+            async for piece in self.blobs.staged_bytes(session.id):
+                running.update(piece)
+        except BlobMissing as error:
+            raise _unknown() from error
+        return running.digest
+
+    async def _finished_before(self, session: Session, digest: Digest, act: Act) -> None:
+        """The bytes are staged no more. A signed address that vouches for them closes what a crash left open."""
+        if await self.holdings.holds(session.project, session.repository, digest):
+            return
+        stored = blob_object(session.project, digest)
+        try:
+            size = (await self.blobs.stat(stored)).size
+        except BlobMissing:
+            raise _unknown() from None
+        if session.digest != digest or session.offset != size:
+            raise _unknown()
+        await self.holdings.keep(session.name, digest, size, act, FINISH)
+
+    async def _staged(self, session: Session) -> int:
+        if session.expires < self.clock.now():
+            raise _unknown()
+        try:
+            return await self.blobs.staged(session.id)
+        except BlobMissing as error:
+            raise _unknown() from error
+
+    def _refuse_misplaced(self, offset: int, body: Body) -> None:
+        if body.span is None:
+            return
+        if body.span.start != offset:
+            raise ChunkOutOfOrder(offset)
+        if body.size is not None and body.size != body.span.size:
+            raise SizeInvalid(f"the range has {body.span.size} bytes, the body {body.size}")
+
+    def _refuse_too_large(self, size: int) -> None:
+        if self.limits.blob is not None and size > self.limits.blob:
+            raise UploadTooLarge(f"a blob may have at most {self.limits.blob} bytes")
+
+
+def _refuse_wrong_size(came: int, body: Body) -> None:
+    expected = body.size if body.size is not None else body.span.size if body.span else None
+    if expected is not None and came != expected:
+        raise SizeInvalid(f"{came} bytes came, {expected} were announced")
+
+
+@dataclass
+class _Tap:
+    """The pieces of a body, and whether any was taken."""
+
+    pieces: AsyncIterator[bytes]
+    opened: bool = False
+
+    async def flow(self) -> AsyncIterator[bytes]:
+        async for piece in self.pieces:
+            self.opened = True
+            yield piece
+
+
+async def _first(pieces: AsyncIterator[bytes]) -> bytes:
+    async for piece in pieces:
+        if piece:
+            return piece
+    return b""
+
+
+async def _again(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+def _unknown() -> UploadUnknown:
+    return UploadUnknown("there is no such upload: it was finished, cancelled, or has expired")
