@@ -58,20 +58,21 @@ def gcloud(data: str, project: str) -> None:
 @env.command()
 @suite.data_option
 def docker(data: str) -> None:
-    """What docker, podman, buildah and skopeo need: credentials, and that HTTP on loopback will do."""
+    """What docker, podman, buildah and skopeo need: credentials, and that HTTP on loopback will do.
+
+    docker takes plain HTTP on loopback by itself; the others are told by a file among the user's own settings.
+    """
     found = suite.of(data)
     key = KeyFile.read(account.key_path(found))
     folder = _folder(found, "docker")
     secret = base64.b64encode(f"_json_key:{key.content}".encode()).decode()
     config = folder / "config.json"
     _write(config, json.dumps({"auths": {found.registry_host: {"auth": secret}}}, indent=2))
-    registries = folder / "registries.conf"
-    _write(registries, f'[[registry]]\nlocation = "{found.registry_host}"\ninsecure = true\n')
+    _allow_http(found.registry_host)
     _export(
         {
             "DOCKER_CONFIG": str(folder),
             "REGISTRY_AUTH_FILE": str(config),
-            "CONTAINERS_REGISTRIES_CONF": str(registries),
             "ENTREPOT_REGISTRY": found.registry_host,
         }
     )
@@ -89,6 +90,13 @@ def sh(data: str, project: str) -> None:
     if found.data:
         settings["ENTREPOT_DATA"] = str(found.data)
     _export(settings)
+
+
+def _allow_http(host: str) -> None:
+    """Only by this file is every version of these clients told, and it says nothing about any other registry."""
+    home = Path.home() / ".config" / "containers" / "registries.conf.d"
+    home.mkdir(parents=True, exist_ok=True)
+    _write(home / f"entrepot-{host.replace(':', '-')}.conf", f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
 
 
 def _export(settings: dict[str, str]) -> None:

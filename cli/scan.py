@@ -29,7 +29,7 @@ def scan() -> None:
 @suite.data_option
 @suite.project_option
 @suite.format_option
-@click.option("--filter", "condition", default="", help='Google\'s filter, such as kind="VULNERABILITY".')
+@click.option("--filter", "condition", default="", help='Google\'s filter; otherwise kind="VULNERABILITY".')
 @click.option(
     "--fail-on",
     type=click.Choice(_SEVERITIES, case_sensitive=False),
@@ -40,7 +40,7 @@ def list_found(  # noqa: PLR0913, PLR0917 - click hands over each option by its 
     image: str, data: str, project: str, form: str, condition: str, fail_on: str | None
 ) -> None:
     """Occurrences, of one IMAGE (`HOST/NAME@sha256:…`) or of all."""
-    conditions = [condition] if condition else []
+    conditions = [condition or 'kind="VULNERABILITY"']
     if image:
         conditions.append(f'resourceUrl="{image if "://" in image else f"https://{image}"}"')
     path = f"v1/projects/{project}/occurrences"
