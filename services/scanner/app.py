@@ -1,0 +1,39 @@
+"""Wiring of the scanner, in the order in which the data flows."""
+
+from services.scanner.advisories.importing import Importer
+from services.scanner.advisories.knowledge import Knowledge
+from services.scanner.api.advisories import AdvisoriesApi
+from services.scanner.api.occurrences import OccurrencesApi
+from services.scanner.handlers import Handlers
+from services.scanner.layers.reading import Reader
+from services.scanner.listing import Listing
+from services.scanner.scanning import Scanner
+from services.scanner.settings import ScannerSettings
+from services.scanner.store import Store
+from shared.events.attestations import AttestationCreated
+from shared.events.images import ImageDeleted, ImagePushed
+from shared.events.scans import AdvisoryUpdated, ScanRequested
+from shared.process import Parts, Service
+
+
+def build(parts: Parts) -> Service:
+    """The scanner from its parts."""
+    settings = parts.own(ScannerSettings)
+    store = Store(parts.state, parts.keys, parts.outbox)
+    knowledge = Knowledge(store, parts.blobs, parts.cpu, settings.shared_advisories)
+    reader = Reader(parts.blobs, parts.cpu, settings.limits())
+    scanner = Scanner(store, knowledge, reader, parts.blobs, parts.clock, parts.cpu)
+    handlers = Handlers(scanner, store, knowledge)
+    parts.bus.work(ImagePushed, handlers.on_pushed, at_once=settings.at_once, long=True)
+    parts.bus.work(ScanRequested, handlers.on_requested, at_once=settings.at_once, long=True)
+    parts.bus.work(AdvisoryUpdated, handlers.on_updated, at_once=1, long=True)
+    parts.bus.work(ImageDeleted, handlers.on_deleted)
+    parts.bus.work(AttestationCreated, handlers.on_attested)
+    importer = Importer(parts.blobs, knowledge, parts.cpu, settings.import_bytes)
+    host, location = settings.registry_host, parts.settings.location
+    listing = Listing(store, knowledge, parts.blobs, parts.cpu, host, location)
+    routes = [
+        *AdvisoriesApi(store, knowledge, importer, parts.clock).routes(),
+        *OccurrencesApi(listing).routes(),
+    ]
+    return Service(app=parts.face(routes))

@@ -1,0 +1,30 @@
+"""What the scanner is told beside what every service is told."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.scanner.layers.limits import MIB, Limits
+
+
+class ScannerSettings(BaseModel):
+    """Fields are read from `ENTREPOT_SCANNER_<FIELD>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    registry_host: str = "localhost:5000"
+    """The name under which images are listed; asked for, they are found under any."""
+    shared_advisories: str = ""
+    """The project whose advisories hold for the images of all projects; empty: each project has its own alone."""
+    at_once: int = Field(default=2, ge=1, le=64)
+    """Images scanned beside each other by one replica."""
+    import_bytes: int = Field(default=4 * 1024 * MIB, gt=0)
+    """The largest import of advisories."""
+    layer_unpacked: int = Field(default=32 * 1024 * MIB, gt=0)
+    """Bytes that a layer may unpack to."""
+    layer_members: int = Field(default=3_000_000, gt=0)
+    """Files, folders and links that a layer may have."""
+    layer_ratio: int = Field(default=250, gt=1)
+    """How many times its size a layer may unpack to, once that is more than 1 GiB."""
+
+    def limits(self) -> Limits:
+        """The bounds on a layer."""
+        return Limits(unpacked=self.layer_unpacked, members=self.layer_members, ratio=self.layer_ratio)

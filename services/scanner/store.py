@@ -1,0 +1,168 @@
+"""What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from services.scanner.places import Place
+from services.scanner.records import Record
+from shared.events import Cause, Event
+from shared.names import partition_of
+from shared.outbox import Outbox
+from shared.state import Check, Drop, FieldIs, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs, Write
+
+TOMBSTONE_SECONDS = 40 * 86_400
+"""Longer than events are kept: none older than a deletion comes behind its tombstone."""
+_PAGE = 500
+
+
+class FeedRecord(BaseModel):
+    """One feed of advisories of a project, as its last import left it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    feed: str
+    """Id of the feed's content."""
+    records: int = 0
+    imported: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A record with the text it is kept as, which a step checks so that nobody's change is lost."""
+
+    record: Record
+    raw: str
+
+
+@dataclass(frozen=True)
+class KeptFeed:
+    """A feed's record with the text it is kept as; both empty where there is none."""
+
+    record: FeedRecord | None = None
+    raw: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why a step is made: its cause, its request key, and what is said with it."""
+
+    request: str
+    cause: Cause
+    events: Sequence[Event] = ()
+
+
+class Store:
+    """The scanner's records over a state store."""
+
+    def __init__(self, state: State, keys: Keys, outbox: Outbox) -> None:
+        self._state = state
+        self._keys = keys
+        self._outbox = outbox
+
+    # Images.
+
+    async def record(self, project: str, identity: str) -> Kept | None:
+        """The record of an image, by its place's id; also of a deleted one."""
+        raw = await self._state.value(self._image(project, identity))
+        return None if raw is None else Kept(Record.model_validate_json(raw), raw)
+
+    async def put_record(self, place: Place, record: Record, before: Kept | None, change: Change) -> None:
+        """Write a record and say what it changes. Raises Moved when it is no longer as `before`."""
+        key = self._image(place.project, place.id)
+        writes = (
+            Put(key, record.model_dump_json(exclude_defaults=True)),
+            Index(self._images(place.project), place.text),
+            Index(self._projects(partition_of(place.project)), place.project),
+        )
+        await self._apply(place.project, (_is_as(key, before),), writes, change)
+
+    async def bury_record(self, place: Place, record: Record, before: Kept | None, change: Change) -> None:
+        """Put a tombstone in a record's place. Raises Moved."""
+        key = self._image(place.project, place.id)
+        writes = (
+            Put(key, record.model_dump_json(exclude_defaults=True), TOMBSTONE_SECONDS),
+            Unindex(self._images(place.project), place.text),
+            Drop(self._attested(place)),
+        )
+        await self._apply(place.project, (_is_as(key, before),), writes, change)
+
+    async def places(self, project: str, after: str = "", limit: int = _PAGE) -> list[Place]:
+        """A page of a project's images."""
+        found = await self._state.members(self._images(project), after=after, limit=limit)
+        return [Place.named(project, text) for text in found]
+
+    async def all_places(self, project: str, after: str = "") -> AsyncIterator[Place]:
+        """All images of a project, behind a place's text."""
+        while page := await self.places(project, after):
+            for place in page:
+                yield place
+            after = page[-1].text
+
+    async def projects(self) -> AsyncIterator[str]:
+        """All projects that have images, or had some."""
+        for partition in self._keys.all_partitions():
+            after = ""
+            while page := await self._state.members(self._projects(partition), after=after):
+                for project in page:
+                    yield project
+                after = page[-1]
+
+    # Feeds.
+
+    async def feeds(self, project: str) -> dict[str, FeedRecord]:
+        """The feeds of a project, by source."""
+        found = await self._state.record(self._feeds(project))
+        return {source: FeedRecord.model_validate_json(found[source]) for source in sorted(found)}
+
+    async def feed(self, project: str, source: str) -> KeptFeed:
+        """One feed of a project."""
+        raw = await self._state.field(self._feeds(project), source)
+        return KeptFeed() if raw is None else KeptFeed(FeedRecord.model_validate_json(raw), raw)
+
+    async def put_feed(self, project: str, source: str, feed: FeedRecord, before: KeptFeed, change: Change) -> None:
+        """Write a feed. Raises Moved when it is no longer as `before`."""
+        key = self._feeds(project)
+        write = PutField(key, source, feed.model_dump_json())
+        await self._apply(project, (FieldIs(key, source, before.raw),), (write,), change)
+
+    # Attestations.
+
+    async def put_attestation(self, place: Place, name: str, attestation: dict[str, str], change: Change) -> None:
+        """Remember that an attestation was made."""
+        write = PutField(self._attested(place), name, orjson.dumps(attestation).decode())
+        await self._apply(place.project, (), (write,), change)
+
+    async def attestations(self, place: Place) -> dict[str, dict[str, str]]:
+        """The attestations of an image, by the name of their object."""
+        found = await self._state.record(self._attested(place))
+        return {name: orjson.loads(found[name]) for name in sorted(found)}
+
+    # Keys.
+
+    async def _apply(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
+        drafts = self._outbox.drafts(change.events, change.cause)
+        await self._state.apply(
+            Step(partition_of(project), change.request, tuple(checks), tuple(writes), drafts=drafts)
+        )
+
+    def _image(self, project: str, identity: str) -> str:
+        return self._keys.of(project, "image", identity)
+
+    def _images(self, project: str) -> str:
+        return self._keys.of(project, "images")
+
+    def _projects(self, partition: str) -> str:
+        return self._keys.at(partition, "projects")
+
+    def _feeds(self, project: str) -> str:
+        return self._keys.of(project, "feeds")
+
+    def _attested(self, place: Place) -> str:
+        return self._keys.of(place.project, "attested", place.id)
+
+
+def _is_as(key: str, before: Kept | None) -> Check:
+    return ValueIs(key, before.raw if before else None)
