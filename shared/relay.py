@@ -126,9 +126,13 @@ class Relay:
         try:
             await self._hold(tenure)
             self._waiting_since.setdefault(lane, self._clock.monotonic())
-            while entries := await self._state.entries(lane, BATCH):
+            size = BATCH
+            while entries := await self._state.entries(lane, size):
                 await self._hold(tenure)
-                await self._publish(tenure, entries)
+                if not await self._publish(tenure, entries):
+                    size = len(entries) // 2
+                    continue
+                size = min(2 * size, BATCH)
                 await self._hold(tenure)
                 if not await self._state.remove(tenure.lease, entries[-1].number):
                     raise _LeaseLost
@@ -137,13 +141,21 @@ class Relay:
         finally:
             await self._give_back(tenure)
 
-    async def _publish(self, tenure: _Tenure, entries: Sequence[LaneEntry]) -> None:
-        """A slow bus must not cost the lease: else two relays would publish the same for ever, and remove nothing."""
+    async def _publish(self, tenure: _Tenure, entries: Sequence[LaneEntry]) -> bool:
+        """Whether the bus has all entries; it took none where the stream had no room for so many, but may take fewer.
+
+        A slow bus must not cost the lease: else two relays would publish the same for ever, and remove nothing.
+        """
         renewing = asyncio.create_task(self._keep_holding(tenure))
         try:
             await self._publisher.publish([Message(entry.id, entry.subject, entry.content) for entry in entries])
+        except StreamFull:
+            if len(entries) == 1:
+                raise
+            return False
         finally:
             renewing.cancel()
+        return True
 
     async def _keep_holding(self, tenure: _Tenure) -> None:
         with contextlib.suppress(_LeaseLost, StateUnavailable):

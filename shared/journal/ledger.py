@@ -207,10 +207,17 @@ class Ledger:
             await self._more.wait()
 
     async def _tell(self, entries: Sequence[Entry]) -> None:
-        for start in range(0, len(entries), BATCH):
-            batch = entries[start : start + BATCH]
-            await self._publisher.publish([Message(entry.id, entry.subject, entry.content) for entry in batch])
+        size = BATCH
+        while entries:
+            batch = entries[:size]
+            try:
+                await self._publisher.publish([Message(entry.id, entry.subject, entry.content) for entry in batch])
+            except StreamFull:
+                if len(batch) == 1:
+                    raise
+                size = len(batch) // 2  # the stream has no room for so many, but may take fewer
+                continue
+            entries = entries[len(batch) :]
             self._acknowledged = batch[-1].number
-            told = sum(len(entry.content) for entry in batch)
-            self._waiting = max(0, self._waiting - told)
+            self._waiting = max(0, self._waiting - sum(len(entry.content) for entry in batch))
         await self._cpu(lambda: self._files.acknowledge(self._acknowledged))

@@ -54,13 +54,16 @@ class MemoryJournal:
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def _tell(self, stream: str) -> bool:
-        waiting = self.pages.waiting[stream]
+        waiting, size = self.pages.waiting[stream], BATCH
         while waiting:
-            batch = waiting[:BATCH]
+            batch = waiting[:size]
             try:
                 await self._publisher.publish(batch)
-            except (BusUnavailable, StreamFull):
-                return False
+            except (BusUnavailable, StreamFull) as error:
+                if isinstance(error, BusUnavailable) or len(batch) == 1:
+                    return False
+                size = len(batch) // 2  # the stream has no room for so many, but may take fewer
+                continue
             del waiting[: len(batch)]
         return True
 

@@ -246,3 +246,17 @@ async def test_killing_valkey_under_load_loses_nothing_and_keeps_the_order(valke
         await until(lambda: len(paper.said) == len(said), 20)
     await state.close()
     assert [message.id for message in paper.said] == said
+
+
+async def test_a_stream_with_little_room_is_filled_bit_by_bit(state: State) -> None:
+    paper = Paper()
+
+    def fail(messages: Sequence[Message]) -> None:
+        if len(messages) > 3:
+            raise StreamFull("EVENTS")
+
+    paper.fail = fail
+    said = await say(state, *map(gone, range(20)))
+    async with running(relay(state, paper)):
+        await until(lambda: len(paper.said) == 20)
+    assert [message.id for message in paper.said] == said
