@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.events.states import AccountKey, AccountState
 from shared.http.errors import InvalidArgument
 from shared.http.etags import etag_of
+from shared.names import PROJECT
 
 MAX_KEYS: Final = 10
 NEVER: Final = "9999-12-31T23:59:59Z"
@@ -133,3 +134,9 @@ def checked_text(text: object, name: str, limit: int) -> str:
 def is_address(text: str) -> bool:
     """Whether a text has the form of an account's address."""
     return bool(_ADDRESS.fullmatch(text))
+
+
+def project_of(email: str, domain: str) -> str:
+    """The project that an address lies in; empty for one that is nobody's here."""
+    project = email.partition("@")[2].removesuffix(f".{domain}")
+    return project if PROJECT.fullmatch(project) and email.endswith(f"@{project}.{domain}") else ""

@@ -16,6 +16,7 @@ from services.identity.api.names import Names
 from services.identity.api.organizations import OrganizationsFace
 from services.identity.api.projects import ProjectsFace
 from services.identity.api.roles import RolesFace
+from services.identity.api.services import ServicesFace
 from services.identity.api.tokens import TokenFace
 from services.identity.denials import Denials
 from services.identity.first_start import FirstStart, Wishes
@@ -80,7 +81,7 @@ def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signin
 
 
 def _admin_routes(parts: Parts, settings: IdentitySettings, store: Store, policies: Policies) -> list[Route]:
-    clock, ids, names = parts.clock, parts.ids, Names(parts.directory)
+    clock, ids, names = parts.clock, parts.ids, Names(parts.directory, settings.domain)
     organization = f"organizations/{settings.organization}"
     accounts = AccountsFace(store, policies, names, ids, settings.domain)
     return [
@@ -90,6 +91,7 @@ def _admin_routes(parts: Parts, settings: IdentitySettings, store: Store, polici
         *GroupsFace(store, organization).routes(),
         *ProjectsFace(store, policies, names, clock, ids, organization).routes(),
         *OrganizationsFace(policies, organization).routes(),
+        *ServicesFace(names).routes(),
         *DenialsFace(store, policies, names, clock).routes(),
     ]
 

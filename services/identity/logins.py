@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.identity.accounts import Account, Key, is_address
-from services.identity.assertions import Assertion, AssertionInvalid, Reader
+from services.identity.accounts import Account, Key, is_address, project_of
+from services.identity.assertions import Assertion, Reader
 from services.identity.issuing import Holder
 from services.identity.key_files import KeyFile, KeyFileInvalid
 from services.identity.store import Store
@@ -107,11 +107,6 @@ class Logins:
         await self._store.drop_refresh(project, _hash(token))
         return True
 
-    def project_of(self, email: str) -> str:
-        """The project that an address belongs to; empty for one that is nobody's here."""
-        project = email.partition("@")[2].removesuffix(f".{self._domain}")
-        return project if PROJECT.fullmatch(project) and email.endswith(f"@{project}.{self._domain}") else ""
-
     async def _by_token(self, token: str, user: str = "") -> Holder:
         try:
             caller = self._verifier.verify(token)
@@ -152,7 +147,7 @@ class Logins:
             self._proven.popitem(last=False)
 
     async def _account(self, email: str) -> Account:
-        project = self.project_of(email)
+        project = project_of(email, self._domain)
         account, _ = await self._store.account(project, email) if project else (None, None)
         if account is None or account.disabled:
             raise LoginRefused("account is disabled or gone", email[:254] if is_address(email) else "")
@@ -178,6 +173,3 @@ def _project_of_refresh(token: str) -> str:
     kind, _, rest = token.partition(".")
     project = rest.partition(".")[0]
     return project if kind == _REFRESH and len(token) < 128 and PROJECT.fullmatch(project) else ""
-
-
-__all__ = ["AssertionInvalid", "LoginRefused", "Logins"]

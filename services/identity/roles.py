@@ -55,6 +55,7 @@ _ACCOUNT_KEYS = _family("iam.serviceAccountKeys", "create delete get list disabl
 _ROLES = _family("iam.roles", f"{_CRUD} undelete")
 _DENIALS = _family("iam.denypolicies", _CRUD)
 _SIGNING = _family("iam.signingKeys", "list rotate")
+_SERVICES = _family("serviceusage.services", "enable disable get list use")
 _GROUPS = _family("cloudidentity.groups", _CRUD)
 
 # Artifact Registry.
@@ -151,7 +152,7 @@ _SECRET_MANAGER = _only(_VERSIONS, "add get list enable disable destroy")
 _VIEWER = _NOTHING.union(
     _AR_READER, _BUILD_VIEWER, _NOTE_VIEWER, _OCCURRENCE_VIEWER, _ATTESTOR_VIEWER, _POLICY_VIEWER, _LOG_VIEWER,
     _SECRET_VIEWER, _PROJECT_GET, _only(_PROJECTS, "list"), _only(_ACCOUNTS | _ACCOUNT_KEYS | _ROLES, _READ),
-    _only(_POOLS | _CONNECTIONS | _REPOSITORIES, _READ), _only(_DENIALS | _GROUPS, _READ),
+    _only(_POOLS | _CONNECTIONS | _REPOSITORIES, _READ), _only(_DENIALS | _GROUPS | _SERVICES, _READ),
     _only(_NOTES, "listOccurrences"), _VULNERABILITIES_OF,
     _only(_PROJECTS | _ACCOUNTS | _AR_REPOSITORIES | _NOTES | _OCCURRENCES | _ATTESTORS | _POLICY | _SECRETS,
           "getIamPolicy"),
@@ -163,7 +164,7 @@ _EDITOR = _NOTHING.union(
     "create delete get list update replace evaluatePolicy"), _only(_ENTRIES, "create route"), _LOG_CONFIG - _LOG_VIEWER,
     _only(_SECRETS, _CRUD), _SECRET_MANAGER, _only(_ACCOUNTS, f"{_CRUD} disable enable undelete"),
     _only(_ACCOUNT_KEYS, "create delete get list disable enable"), _family("iam.serviceAccounts", "actAs"),
-    _AR_SETTINGS, _AR_RULES, _QUERIES,
+    _AR_SETTINGS, _AR_RULES, _QUERIES, _SERVICES,
 )  # fmt: skip
 _OWNER = _NOTHING.union(
     _EDITOR, _AR_ADMIN, _PROJECTS - {"resourcemanager.projects.create"}, _ACCOUNTS, _ACCOUNT_USE, _ACCOUNT_KEYS,

@@ -108,9 +108,15 @@ def changed_policy(
 
 
 def with_etag(policy: PolicyState, before: str) -> PolicyState:
-    """The policy with an etag that no earlier state of it had."""
+    """The policy with an etag that no earlier state of it had.
+
+    Clients decode and encode it again, some with the alphabet for URLs. Base64 of hexadecimal digits is the same in
+    both.
+    """
     content = policy.model_copy(update={"etag": before}).model_dump_json().encode()
-    return policy.model_copy(update={"etag": base64.b64encode(hashlib.sha256(content).digest()[:9]).decode()})
+    return policy.model_copy(
+        update={"etag": base64.b64encode(hashlib.sha256(content).hexdigest()[:18].encode()).decode()}
+    )
 
 
 def policy_json(policy: PolicyState | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from services.identity.accounts import full_name
+from services.identity.accounts import full_name, project_of
 from shared.events.states import AccountState, ProjectState
 from shared.identity.directory import Directory
 
@@ -14,6 +14,7 @@ class Names:
     """Reads names in paths, as far as this replica knows."""
 
     directory: Directory
+    domain: str
 
     def project(self, request: web.Request) -> str:
         """The id of the project that the path names."""
@@ -32,15 +33,16 @@ class Names:
         return f"projects/{self.project(request)}"
 
     def account(self, request: web.Request) -> tuple[str, str]:
-        """Project and address of the account that the path names; one that is unknown lies where the path says."""
+        """Project and address of the account that the path names.
+
+        The address alone says where the account lies. Clients write `-` for the project, or whatever project they are
+        set to: it is not looked at, as at Google.
+        """
         project, account = self.project(request), request.match_info["account"]
         if account.isdigit():
-            fact = next((one for one in self.directory.every(AccountState) if one.unique_id == account), None)
-        else:
-            fact = self.directory.account(account)
-        if fact is not None and project in {"-", fact.project}:
-            return fact.project, fact.email
-        return project, account
+            known = (one for one in self.directory.every(AccountState) if one.unique_id == account)
+            return next(((fact.project, fact.email) for fact in known), (project, account))
+        return project_of(account, self.domain) or project, account
 
     def account_resource(self, request: web.Request) -> str:
         """The account as a resource."""

@@ -148,8 +148,14 @@ class ProjectsFace:
         return json_answer({"ancestor": ancestors})
 
     async def operation(self, request: web.Request) -> web.Response:
-        """Operations of projects are finished when they are answered; who asks again hears so."""
-        return json_answer({"name": f"operations/{request.match_info['name'][:100]}", "done": True})
+        """Operations of projects are finished when they are answered; who asks again gets the same answer again."""
+        number = request.match_info["name"].removeprefix("cp.")
+        name = self.names.project_id(number)
+        seen = await call_of(request).may("resourcemanager.projects.get", f"projects/{name}")
+        project, _ = await self.store.project(name) if seen else (None, None)
+        if project is None:
+            raise NotFound("There is no such operation.")
+        return json_answer(_operation(request, project))
 
     async def create(self, request: web.Request) -> web.Response:
         """A new project; who made it owns it."""
@@ -274,7 +280,7 @@ def new_project_number(ids: Ids) -> int:
 
 
 _LISTS: Final = "it lists what the caller may see, and nothing to others"
-_FINISHED: Final = "it tells nothing but that operations of projects are finished"
+_FINISHED: Final = "it asks for the permission to see the project by itself"
 
 
 def _write(verb: str, path: str, handler: Handler, permission: str, resource: Any, method: str) -> Route:  # noqa: PLR0913, PLR0917 — a route has these

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.identity.api.names import Names
 from services.identity.custom_roles import CustomRole, Stage, checked_permissions, checked_role_id
-from services.identity.roles import PREDEFINED, Role
+from services.identity.roles import PERMISSIONS, PREDEFINED, Role
 from services.identity.store import ORGANIZATION, Change, Store
 from shared.events.states import RoleState
 from shared.http.bodies import json_body
@@ -17,12 +17,13 @@ from shared.http.call import call_of
 from shared.http.errors import AlreadyExists, InvalidArgument, NotFound
 from shared.http.etags import require_etag
 from shared.http.masks import paths_of
-from shared.http.pages import next_token, page_of
+from shared.http.pages import after_of, next_token, page_of
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import json_answer
 
 _METHOD: Final = "google.iam.admin.v1"
 _OPEN: Final = "what Google's roles mean is no secret"
+_TESTABLE: Final = "/v1/permissions:queryTestablePermissions"
 _PREDEFINED_ETAG: Final = "AA=="
 
 
@@ -55,6 +56,7 @@ class RolesFace:
         """Predefined roles are open; custom ones belong to a project or to the organisation."""
         return [
             Route("POST", "/v1/roles:queryGrantableRoles", self.grantable, "", audit=Audit.NONE, open_because=_OPEN),
+            Route("POST", _TESTABLE, self.testable, "", audit=Audit.NONE, open_because=_OPEN),
             Route("GET", "/v1/roles", self.list_predefined, "", audit=Audit.NONE, open_because=_OPEN),
             Route("GET", "/v1/roles/{role}", self.get_predefined, "", audit=Audit.NONE, open_because=_OPEN),
             *self._custom("/v1/projects/{project}/roles", self.names.project_resource),
@@ -93,6 +95,14 @@ class RolesFace:
         await json_body(request)
         roles = sorted(PREDEFINED.values(), key=lambda role: role.name)
         return json_answer({"roles": [_told(role, full=False) for role in roles]})
+
+    async def testable(self, request: web.Request) -> web.Response:
+        """Every permission there is can be put into a custom role."""
+        asked = await json_body(request)
+        after, size = after_of(str(asked.get("pageToken", ""))), 1000
+        behind = [name for name in sorted(PERMISSIONS) if name > after]
+        body: dict[str, Any] = {"permissions": [{"name": name, "stage": "GA"} for name in behind[:size]]}
+        return json_answer(body | ({"nextPageToken": next_token(behind[size - 1])} if len(behind) > size else {}))
 
     async def list(self, request: web.Request) -> web.Response:
         """The custom roles of a project or of the organisation."""
