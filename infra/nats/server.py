@@ -12,6 +12,9 @@ from infra.nats.topology import Subscriber
 
 SERVICES_ACCOUNT = "ENTREPOT"
 
+_CREATES = ("$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.CONSUMER.CREATE.EVENTS.>")
+_FLOW = "$JS.FC.EVENTS.>"
+
 
 @dataclass(frozen=True)
 class Listening:
@@ -60,8 +63,8 @@ def _services(passwords: Passwords, subscribers: Sequence[Subscriber]) -> dict[s
     if named:
         # What a copy needs in order to be made; the outside user itself may publish on none of these.
         account["exports"] = [
-            {"service": "$JS.API.CONSUMER.CREATE.EVENTS.>", "accounts": named, "response_type": "stream"},
-            {"service": "$JS.FC.EVENTS.>", "accounts": named},
+            *({"service": subject, "accounts": named, "response_type": "stream"} for subject in _CREATES),
+            {"service": _FLOW, "accounts": named},
             *({"stream": f"outside.{one.name}.>", "accounts": [one.account]} for one in subscribers),
         ]
     return account
@@ -69,18 +72,20 @@ def _services(passwords: Passwords, subscribers: Sequence[Subscriber]) -> dict[s
 
 def _outside(subscriber: Subscriber, passwords: Passwords) -> dict[str, Any]:
     makers = [administrator(subscriber.administrator), subscriber_user(subscriber)]
-    create, flow = "$JS.API.CONSUMER.CREATE.EVENTS.>", "$JS.FC.EVENTS.>"
-    copied = {"account": SERVICES_ACCOUNT, "subject": f"outside.{subscriber.name}.>"}
+    created = [
+        {
+            "service": {"account": SERVICES_ACCOUNT, "subject": subject},
+            "to": subject.replace("$JS.API", "entrepot.api"),
+        }
+        for subject in _CREATES
+    ]
     return {
         "jetstream": "enabled",
         "users": [_user(user, passwords) for user in makers],
         "imports": [
-            {
-                "service": {"account": SERVICES_ACCOUNT, "subject": create},
-                "to": create.replace("$JS.API", "entrepot.api"),
-            },
-            {"service": {"account": SERVICES_ACCOUNT, "subject": flow}},
-            {"stream": copied},
+            *created,
+            {"service": {"account": SERVICES_ACCOUNT, "subject": _FLOW}},
+            {"stream": {"account": SERVICES_ACCOUNT, "subject": f"outside.{subscriber.name}.>"}},
         ],
     }
 

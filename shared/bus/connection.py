@@ -102,8 +102,9 @@ async def connect(
         inbox_prefix=address.inbox,
         connect_timeout=CONNECT_SECONDS,
         allow_reconnect=endless,
-        max_reconnect_attempts=-1 if endless else 0,
-        reconnect_time_wait=1,
+        # Not 0: the client takes that for "as often as you like".
+        max_reconnect_attempts=-1 if endless else 1,
+        reconnect_time_wait=1 if endless else 0.1,
         ping_interval=10,
         max_outstanding_pings=2,
         error_cb=error,
@@ -124,14 +125,18 @@ async def listen(
     return await cast("Any", connection).subscribe(subject, cb=heard)
 
 
+class BusSilent(BusMayLose):
+    """The monitor does not say whether the server syncs."""
+
+
 async def refuse_a_lossy_server(address: Address, *, accept_loss: bool) -> None:
-    """Ask the monitor whether every write is synced. Raises BusMayLose where it is not, or where nobody answers."""
+    """Ask the monitor whether every write is synced. Raises BusMayLose where it is not, BusSilent without an answer."""
     if accept_loss or not address.monitor:
         return
     try:
         report = await asyncio.to_thread(_report, address.monitor)
     except (OSError, ValueError) as error:
-        raise BusMayLose(f"the bus's monitor at {address.monitor} does not say whether writes are synced") from error
+        raise BusSilent(f"the bus's monitor at {address.monitor} does not say whether writes are synced") from error
     if not report.get("jetstream", {}).get("config", {}).get("sync_always"):
         raise BusMayLose("the bus acknowledges before it writes to disk: set `sync_interval: always` in its jetstream")
 

@@ -1,6 +1,7 @@
 """The real bus: NATS JetStream, through FastStream for work and through nats-py for views and publishing."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import zlib
@@ -12,10 +13,10 @@ from typing import Any, TypeVar
 import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
-from nats.errors import Error
+from nats.errors import AuthorizationError, Error
 from prometheus_client import CollectorRegistry
 
-from shared.bus.connection import Address, BusMetrics, connect, refuse_a_lossy_server
+from shared.bus.connection import Address, BusMayLose, BusMetrics, BusSilent, connect, refuse_a_lossy_server
 from shared.bus.face import Handler, Heard
 from shared.bus.following import JetStreamView, JoinedView
 from shared.bus.publisher import JetStreamPublisher
@@ -26,6 +27,9 @@ from shared.events import Event
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 E = TypeVar("E", bound=Event)
+
+PATIENCE = 5
+"""How often the bus may refuse this service's password: while it is provisioned, it may do so for a moment."""
 
 
 def end_the_process(reason: str) -> None:
@@ -62,6 +66,7 @@ class JetStreamBus:
         self._connection: Client | None = None
         self._broker: NatsBroker | None = None
         self._stopping = False
+        self._shut_out = 0
 
     def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
         """Take events of a topic from this service's durable; said before `start`."""
@@ -78,7 +83,9 @@ class JetStreamBus:
 
     async def start(self) -> None:
         """Begin to hear, now or as soon as the bus can be reached. Raises BusMayLose."""
-        await refuse_a_lossy_server(self._address, accept_loss=self._options.accept_loss)
+        # A monitor that is away may mean that the whole bus is: it is asked once more when the bus has come.
+        with contextlib.suppress(BusSilent):
+            await refuse_a_lossy_server(self._address, accept_loss=self._options.accept_loss)
         for view in self._views:
             view.load()
         if self._views or self._worker.works:
@@ -102,10 +109,10 @@ class JetStreamBus:
         waiting = asyncio.create_task(self._say_that_it_is_away())
         try:
             self._connection = await connect(
-                self._address, name=self._service, error=self._metrics.error, closed=self._closed
+                self._address, name=self._service, error=self._trouble, closed=self._closed
             )
-        except (Error, OSError, TimeoutError) as error:
-            # Endless reconnecting leaves only what will never work, such as a wrong password.
+            await refuse_a_lossy_server(self._address, accept_loss=self._options.accept_loss)
+        except (Error, OSError, TimeoutError, BusMayLose) as error:
             self._over(f"{type(error).__name__}: {error}")
             return
         finally:
@@ -133,7 +140,15 @@ class JetStreamBus:
             self._metrics.aged(max((view.age() for view in self._views), default=0.0))
             await self._clock.sleep(5.0)
 
+    async def _trouble(self, error: Exception) -> None:
+        await self._metrics.error(error)
+        # The client would try a wrong password for ever.
+        self._shut_out += isinstance(error, AuthorizationError) or "authorization violation" in str(error).lower()
+        if self._shut_out == PATIENCE:
+            self._over("the bus does not let this service in")
+
     async def _closed(self) -> None:
+        self._worker.halt()
         self._over("a connection was closed")
 
     def _over(self, reason: str) -> None:

@@ -96,6 +96,12 @@ class Worker:
             )
             work.subscriber(self._taker(work))
 
+    def halt(self) -> None:
+        """Fetch no more. On a closed connection FastStream's loops would spin and let nothing else run."""
+        for work in self._works:
+            if work.subscriber is not None:
+                work.subscriber.running = False
+
     async def await_durables(self, connection: Client) -> None:
         """Wait until every durable exists: they are the provisioner's to make, and it may come later."""
         self._connection = connection
@@ -132,7 +138,8 @@ class Worker:
             info = await jetstream(connection).consumer_info(work.event.stream, work.durable)
         except (Error, OSError, TimeoutError):
             return False
-        return bool(info.num_pending)
+        # Whoever is idle has a request waiting at the server; where none waits, ours was lost.
+        return bool(info.num_pending) or not info.num_waiting
 
     def _taker(self, work: Work) -> Callable[[NatsMessage], Awaitable[None]]:
         async def take(message: NatsMessage) -> None:

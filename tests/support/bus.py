@@ -80,7 +80,7 @@ class NatsWorld:
     monitor: str
     buses: list[Bus] = field(default_factory=list[Bus])
     over: list[str] = field(default_factory=list[str])
-    admin: Client | None = None
+    clients: list[Client] = field(default_factory=list[Client])
     letters: list[JetStreamDeadLetters] = field(default_factory=list[JetStreamDeadLetters])
 
     def address(self, user: str) -> Address:
@@ -99,15 +99,18 @@ class NatsWorld:
         return made
 
     async def client(self, user: str) -> Client:
-        return await nats.connect(
+        """A plain client, closed with the world; users outside the services' account have the usual inbox."""
+        made = await nats.connect(
             self.url,
             user=user,
             password=self.passwords.of(user),
-            inbox_prefix=f"_INBOX_{user}",
+            inbox_prefix="_INBOX" if user.startswith("outside-") else f"_INBOX_{user}",
             error_cb=_quiet,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
         )
+        self.clients.append(made)
+        return made
 
     async def stored(self, stream: str) -> list[str]:
         client = await self.client(ADMINISTRATOR)
@@ -131,6 +134,8 @@ class NatsWorld:
             await letters.close()
         for bus in self.buses:
             await bus.stop()
+        for client in self.clients:
+            await client.close()
 
 
 async def _quiet(_error: Exception) -> None: ...
@@ -157,8 +162,10 @@ async def a_nats_world() -> AsyncGenerator[NatsWorld]:
             pytest.skip(f"wheel missing: {missing}")
         with running(made.server):
             await made.provision([OUTSIDE])
-            yield made
-            await bounded(made.close())
+            try:
+                yield made
+            finally:
+                await bounded(made.close())
 
 
 @asynccontextmanager
