@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from shared.bus.face import Heard
 from shared.events.builds import BuildStarted
-from shared.telemetry.traces import Context, Exported, Traces, Unexported, traced, traces_for
+from shared.telemetry.exported import Exported
+from shared.telemetry.traces import Context, Traces, Unexported, traced, traces_for
 from tests.support.clock import SeededIds
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
