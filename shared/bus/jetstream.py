@@ -95,7 +95,7 @@ class JetStreamBus:
         """Stop hearing, let running handlers finish, disconnect."""
         self._stopping = True
         if self._broker is not None:
-            await self._broker.stop()
+            await _stopped(self._broker)
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -172,3 +172,11 @@ class JetStreamBus:
         topics = zlib.crc32(",".join(sorted(event.topic for event in events)).encode())
         file = None if folder is None else folder / f"{self._service}-{stream.lower()}-{topics:08x}.snapshot"
         return JetStreamView(stream, events, heard, self._clock, file)
+
+
+async def _stopped(broker: NatsBroker) -> None:
+    try:
+        await broker.stop()
+    except* (Error, OSError) as errors:
+        # What cannot be unsubscribed on a dead connection needs not be.
+        log.warning("bus not left in order", reasons=[str(error) for error in errors.exceptions])
