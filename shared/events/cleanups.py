@@ -34,6 +34,8 @@ class CleanupCompleted(Event):
     repository: str
     run: str
     requested: int
+    deleted: int = 0
+    """Of these, how many are gone; the owner kept the others: changed since, or held by something."""
 
     def resource(self) -> str:
         """Announced by repository."""

@@ -1,0 +1,54 @@
+"""Repositories and their cleanup policies, as their owner says they are."""
+
+from collections.abc import Iterator, Mapping
+
+import structlog
+from pydantic import ValidationError
+
+from services.cleanup.policies import CleanupPolicy, read_policies
+from services.cleanup.store import Place
+from shared.bus import Heard
+from shared.events import Event
+from shared.events.images import RepositoryState
+
+_LOG = structlog.get_logger("repositories")
+
+
+class Repositories:
+    """A view: every replica hears all of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Place, RepositoryState] = {}
+
+    def heard(self, heard: Heard[Event]) -> None:
+        """Take the last word on a repository."""
+        fact = heard.event
+        if isinstance(fact, RepositoryState):
+            self._known[Place(fact.project, fact.location, fact.repository)] = fact
+
+    def get(self, place: Place) -> RepositoryState | None:
+        """A repository that exists."""
+        found = self._known.get(place)
+        return None if found is None or found.deleted else found
+
+    def with_policies(self) -> Iterator[tuple[Place, RepositoryState]]:
+        """Repositories that have policies."""
+        for place, fact in list(self._known.items()):
+            if fact.cleanup_policies and not fact.deleted:
+                yield place, fact
+
+    def projects(self) -> list[str]:
+        """Projects that have or had repositories."""
+        return sorted({place.project for place in self._known})
+
+
+def policies_of(fact: RepositoryState) -> Mapping[str, CleanupPolicy]:
+    """The policies of a repository.
+
+    When one cannot be read none counts: a KEEP that is not understood must not be lost.
+    """
+    try:
+        return read_policies(fact.cleanup_policies)
+    except ValidationError as error:
+        _LOG.warning("cleanup policies cannot be read", repository=fact.repository, errors=error.error_count())
+        return {}

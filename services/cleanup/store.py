@@ -1,0 +1,268 @@
+"""What cleanup remembers: versions and tags of each repository, what runs, and its own runs."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from services.cleanup.runs import Run
+from services.cleanup.versions import Name, Running, TagRecord, Version, VersionRecord
+from shared.events import Cause, Event
+from shared.names import partition_of
+from shared.outbox import Outbox
+from shared.state import DropField, FieldIs, Index, Keys, Moved, PutField, State, Step, Unindex
+from shared.state.step import Check, Write
+
+R = TypeVar("R", VersionRecord, TagRecord, Running)
+
+TRIES = 16
+PAGE = 500
+KEPT_RUNS = 100
+TOMBSTONE_SECONDS = 40 * 86_400.0
+"""Longer than events can be late: their stream keeps them for 31 days."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository."""
+
+    project: str
+    location: str
+    repository: str
+
+    @property
+    def resource(self) -> str:
+        """Its full name."""
+        return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why a step is made, and what is said with it."""
+
+    request: str
+    cause: Cause
+    events: Sequence[Event] = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A record that a fact changes: what it becomes from what it was; None: as it was."""
+
+    hash: str
+    index: str
+    member: str
+    become: Callable[[str | None], str | None]
+
+
+class Store:
+    """Cleanup's records over a state store."""
+
+    def __init__(self, state: State, keys: Keys, outbox: Outbox) -> None:
+        self._state = state
+        self._keys = keys
+        self._outbox = outbox
+
+    # What was heard.
+
+    def version(self, place: Place, name: Name, become: Callable[[str | None], str | None]) -> Fold:
+        """A change of what is known of a version."""
+        return Fold(self._key(place, "versions"), self._key(place, "version_names"), _member(name), become)
+
+    def tag(self, place: Place, image: str, tag: str, become: Callable[[str | None], str | None]) -> Fold:
+        """A change of what is known of a tag."""
+        return Fold(self._key(place, "tags"), self._key(place, "tag_names"), f"{image}:{tag}", become)
+
+    def running(self, project: str, repository: str, digest: str, become: Callable[[str | None], str | None]) -> Fold:
+        """A change of what is known to run. Admissions name no location, so that it is left out."""
+        at = (project, repository)
+        return Fold(
+            self._keys.of(at[0], "running", at[1]), self._keys.of(at[0], "running_names", at[1]), digest, become
+        )
+
+    async def learn(self, project: str, request: str, folds: Sequence[Fold]) -> None:
+        """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
+        for _ in range(TRIES):
+            before = [await self._state.field(fold.hash, fold.member) for fold in folds]
+            after = [fold.become(raw) for fold, raw in zip(folds, before, strict=True)]
+            writes: list[Write] = []
+            for fold, new in zip(folds, after, strict=True):
+                if new is not None:
+                    writes += PutField(fold.hash, fold.member, new), Index(fold.index, fold.member)
+            if not writes:
+                return
+            checks = [FieldIs(fold.hash, fold.member, raw) for fold, raw in zip(folds, before, strict=True)]
+            try:
+                await self._state.apply(Step(partition_of(project), request, tuple(checks), tuple(writes)))
+            except Moved:
+                continue
+            return
+        raise Moved
+
+    # What a plan needs.
+
+    async def versions(self, place: Place, now: float, running_seconds: float) -> list[Version]:
+        """All versions that are there, with their tags."""
+        tags: dict[Name, list[str]] = {}
+        async for member, tag in self._all(place.project, self._fold(place, "tag"), TagRecord, now):
+            image, _, own = member.rpartition(":")
+            tags.setdefault(Name(image, tag.digest), []).append(own)
+        runs = await self._where_it_runs(place, now - running_seconds)
+        found: list[Version] = []
+        async for member, record in self._all(place.project, self._fold(place, "version"), VersionRecord, now):
+            name = _name(member)
+            if record.generation and not record.deleted:
+                found.append(_version(name, record, tuple(sorted(tags.get(name, ()))), runs.get(name.digest, "")))
+        return found
+
+    async def is_there(self, place: Place, name: Name) -> bool:
+        """Whether a version is known and not deleted."""
+        raw = await self._state.field(self._key(place, "versions"), _member(name))
+        return raw is not None and not VersionRecord.model_validate_json(raw).deleted
+
+    async def _where_it_runs(self, place: Place, since: float) -> dict[str, str]:
+        found: dict[str, str] = {}
+        hash_key = self._keys.of(place.project, "running", place.repository)
+        index = self._keys.of(place.project, "running_names", place.repository)
+        async for digest, raw in self._pages(hash_key, index):
+            running = Running.model_validate_json(raw)
+            if running.when >= since:
+                found[digest] = running.where
+            else:
+                await self._forget(place.project, hash_key, index, digest, raw)
+        return found
+
+    def _fold(self, place: Place, kind: str) -> tuple[str, str]:
+        return self._key(place, f"{kind}s"), self._key(place, f"{kind}_names")
+
+    async def _all(
+        self, project: str, keys: tuple[str, str], record: type[R], now: float
+    ) -> AsyncIterator[tuple[str, R]]:
+        """All records of a kind; tombstones that nothing can be late for any more go on the way."""
+        async for member, raw in self._pages(*keys):
+            found = record.model_validate_json(raw)
+            if _is_old_tombstone(found, now):
+                await self._forget(project, *keys, member, raw)
+            else:
+                yield member, found
+
+    async def _pages(self, hash_key: str, index: str) -> AsyncIterator[tuple[str, str]]:
+        after = ""
+        while members := await self._state.members(index, after=after, limit=PAGE):
+            after = members[-1]
+            for member, raw in zip(members, await self._state.fields(hash_key, members), strict=True):
+                if raw is not None:
+                    yield member, raw
+
+    async def _forget(self, project: str, hash_key: str, index: str, member: str, raw: str) -> None:
+        writes = (DropField(hash_key, member), Unindex(index, member))
+        request = f"forget {hashlib.sha256(f'{hash_key} {member} {raw}'.encode()).hexdigest()[:32]}"
+        try:
+            await self._state.apply(Step(partition_of(project), request, (FieldIs(hash_key, member, raw),), writes))
+        except Moved:
+            return  # it was heard of again just now
+
+    # Runs.
+
+    async def run(self, place: Place, run: str) -> Run | None:
+        """One run."""
+        raw = await self._state.field(self._key(place, "runs"), run)
+        return None if raw is None else Run.model_validate_json(raw)
+
+    async def runs(self, place: Place) -> list[Run]:
+        """The last runs, newest first."""
+        found = await self._state.record(self._key(place, "runs"))
+        return [Run.model_validate_json(found[run]) for run in sorted(found, reverse=True)]
+
+    async def last(self, place: Place) -> str | None:
+        """When the last periodic run was, as it is kept."""
+        return await self._state.field(self._keys.of(place.project, "last"), _repository(place))
+
+    async def first_seen(self, place: Place, now: str) -> None:
+        """From when on the time until the first periodic run counts."""
+        last = self._keys.of(place.project, "last")
+        check = FieldIs(last, _repository(place), None)
+        write = PutField(last, _repository(place), now)
+        await self._state.apply(Step(partition_of(place.project), f"first {place.resource} {now}", (check,), (write,)))
+
+    async def begin(self, place: Place, run: Run, change: Change, periodic: tuple[str | None, str] | None) -> None:
+        """Write a run down, and say what it asks for. Raises Moved.
+
+        `periodic` is what `last` was and becomes, so that of several replicas one begins.
+        """
+        runs, last = self._key(place, "runs"), self._keys.of(place.project, "last")
+        checks: list[Check] = [FieldIs(runs, run.id, None)]
+        writes: list[Write] = [PutField(runs, run.id, run.stored())]
+        known = sorted(await self._state.record(runs))
+        writes += [DropField(runs, old) for old in known[: max(0, len(known) + 1 - KEPT_RUNS)]]
+        if run.state == "RUNNING":
+            writes.append(Index(self._open(place.project), f"{_repository(place)}/{run.id}"))
+        if periodic is not None:
+            checks.append(FieldIs(last, _repository(place), periodic[0]))
+            writes.append(PutField(last, _repository(place), periodic[1]))
+        await self._apply(place.project, checks, writes, change)
+
+    async def open_runs(self, project: str) -> list[tuple[Place, str]]:
+        """Runs whose jobs are not known to be done."""
+        members = await self._state.members(self._open(project))
+        parts = (member.split("/") for member in members)
+        return [(Place(project, location, repository), run) for location, repository, run in parts]
+
+    async def finish(self, place: Place, before: Run, after: Run, change: Change) -> None:
+        """Write down how a run ended, and say so. Raises Moved."""
+        runs = self._key(place, "runs")
+        checks = [FieldIs(runs, before.id, before.stored())]
+        open_run = Unindex(self._open(place.project), f"{_repository(place)}/{before.id}")
+        await self._apply(place.project, checks, [PutField(runs, after.id, after.stored()), open_run], change)
+
+    async def close(self, place: Place, run: str) -> None:
+        """Take a run that is forgotten off the list of open ones."""
+        member = f"{_repository(place)}/{run}"
+        step = Step(
+            partition_of(place.project), f"close {member}", writes=(Unindex(self._open(place.project), member),)
+        )
+        await self._state.apply(step)
+
+    async def _apply(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
+        drafts = self._outbox.drafts(change.events, change.cause)
+        await self._state.apply(Step(partition_of(project), change.request, tuple(checks), tuple(writes), drafts))
+
+    def _key(self, place: Place, kind: str) -> str:
+        return self._keys.of(place.project, kind, place.location, place.repository)
+
+    def _open(self, project: str) -> str:
+        return self._keys.of(project, "open")
+
+
+def _repository(place: Place) -> str:
+    return f"{place.location}/{place.repository}"
+
+
+def _member(name: Name) -> str:
+    return f"{name.image}@{name.digest}"
+
+
+def _name(member: str) -> Name:
+    image, _, digest = member.rpartition("@")
+    return Name(image, digest)
+
+
+def _version(name: Name, record: VersionRecord, tags: tuple[str, ...], running: str) -> Version:
+    return Version(
+        name=name,
+        generation=record.generation,
+        uploaded=datetime.fromisoformat(record.uploaded).timestamp(),
+        size=record.size,
+        tags=tags,
+        subject=record.subject,
+        children=record.children,
+        running=running,
+    )
+
+
+def _is_old_tombstone(record: VersionRecord | TagRecord | Running, now: float) -> bool:
+    if isinstance(record, Running):
+        return False
+    gone = record.deleted if isinstance(record, VersionRecord) else not record.digest
+    return gone and record.changed < now - TOMBSTONE_SECONDS

@@ -1,0 +1,65 @@
+"""What is known of the versions of a repository."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def stored(self) -> str:
+        """The record as it is kept."""
+        return self.model_dump_json(exclude_defaults=True)
+
+
+class VersionRecord(_Record):
+    """A version as it was heard of."""
+
+    generation: int
+    deleted: bool = False
+    changed: float = 0.0
+    """When the last event about it was said; tombstones go by it."""
+    uploaded: str = ""
+    size: int = 0
+    subject: str = ""
+    children: tuple[str, ...] = ()
+    pulled: str = ""
+
+
+class TagRecord(_Record):
+    """What a tag points at; an empty digest says that it was taken away."""
+
+    generation: int
+    digest: str = ""
+    changed: float = 0.0
+
+
+class Running(_Record):
+    """That a version was let into a cluster."""
+
+    when: float
+    where: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """A version's name within its repository."""
+
+    image: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that is there, with all that a plan needs to know."""
+
+    name: Name
+    generation: int
+    uploaded: float
+    size: int = 0
+    tags: tuple[str, ...] = ()
+    subject: str = ""
+    children: tuple[str, ...] = ()
+    running: str = ""
+    """Where it was let in lately; empty: nowhere."""

@@ -1,0 +1,228 @@
+"""Cleanup as a whole, on memory parts: events in, HTTP in, plans and jobs out."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from services.cleanup.app import build
+from shared.clock import rfc3339
+from shared.events import Event
+from shared.events.attestations import AdmissionDecided
+from shared.events.images import ImageDeleted, ImagePulled, ImagePushed, ImageUntagged, RepositoryState
+from shared.names import manifest_object
+from tests.support.clock import EPOCH
+from tests.support.events import said
+from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts
+
+ADMIN, READER = "user:admin@x.example", "user:reader@x.example"
+AT = {"project": "demo", "location": "local", "repository": "web"}
+WEB = "/v1/projects/demo/locations/local/repositories/web"
+DAY = 86_400.0
+POLICIES = {
+    "old": {"action": "DELETE", "condition": {"olderThan": "30d"}},
+    "newest": {"action": "KEEP", "mostRecentVersions": {"keepCount": 1}},
+}
+
+
+def digest(letter: str) -> str:
+    return "sha256:" + letter * 64
+
+
+@dataclass
+class House:
+    """Cleanup with everything around it."""
+
+    memory: MemoryParts
+    client: Client
+    said: int = 0
+
+    async def hear(self, *events: Event, generation: int = 0) -> None:
+        """Say events and wait until they were handled."""
+        messages = []
+        for event in events:
+            self.said += 1
+            now = rfc3339(self.memory.clock.now())
+            messages.append(said(event, cause=f"cause-{self.said}", generation=generation or self.said, time=now))
+        await self.memory.parts.bus.publisher.publish(messages)
+        for _ in range(20):
+            await asyncio.sleep(0.003)
+            await self.memory.clock.advance(0.01)
+
+    async def call(self, verb: str, path: str, body: object = None, member: str = ADMIN) -> tuple[int, Any]:
+        response = await self.client.request(verb, path, json=body, headers=bearer(member))
+        return response.status, await json_of(response)
+
+    async def plan(self, policies: object = None) -> tuple[list[str], list[str]]:
+        body = {} if policies is None else {"cleanupPolicies": policies}
+        status, found = await self.call("POST", f"{WEB}:planCleanup", body, READER)
+        assert status == 200, found
+        return [one["digest"][-1] for one in found["delete"]], [one["digest"][-1] for one in found["keep"]]
+
+
+@pytest.fixture
+async def house() -> AsyncGenerator[House]:
+    memory = memory_parts("cleanup", environment={"ENTREPOT_CLEANUP_INTERVAL_SECONDS": "3600"})
+    memory.grant("projects/demo", ADMIN, "artifactregistry.versions.list", "artifactregistry.versions.delete")
+    memory.grant("projects/demo", READER, "artifactregistry.versions.list")
+    service = build(memory.parts)
+    async with client_of(service, memory.parts) as client:
+        loops = [asyncio.create_task(loop()) for loop in service.background]
+        found = House(memory, client)
+        await found.hear(RepositoryState(**AT))
+        yield found
+        for loop in loops:
+            loop.cancel()
+
+
+def pushed(letter: str, days: float, tag: str = "", **more: Any) -> ImagePushed:
+    content = {"image": "app", "digest": digest(letter), "tag": tag, "media_type": "m", "size": 5, **more}
+    return ImagePushed(**AT, uploaded=rfc3339(EPOCH - days * DAY), **content)
+
+
+async def test_the_plan_names_what_is_old_and_keeps_the_newest(house: House) -> None:
+    await house.hear(pushed("a", 50, "v1"), pushed("b", 40, "v2"), pushed("c", 31, "v3"))
+    assert await house.plan(POLICIES) == (["a", "b"], ["c"])
+    assert house.memory.announced() == []
+    _, found = await house.call("POST", f"{WEB}:planCleanup", {"cleanupPolicies": POLICIES})
+    assert found["sizeBytes"] == "10"
+    assert found["delete"][0]["tags"] == ["v1"]
+    assert found["delete"][0]["reason"] == "policy old"
+
+
+async def test_tags_move_and_late_events_change_nothing(house: House) -> None:
+    await house.hear(pushed("a", 50, "latest"), generation=1)
+    await house.hear(pushed("b", 40, "latest", previous_digest=digest("a")), generation=2)
+    untagged = {"u": {"action": "DELETE", "condition": {"tagState": "UNTAGGED"}}}
+    assert (await house.plan(untagged))[0] == ["a"]
+    await house.hear(ImageDeleted(**AT, image="app", digest=digest("a")), generation=5)
+    await house.hear(pushed("a", 50, "latest"), generation=1)
+    await house.hear(ImageUntagged(**AT, image="app", tag="latest", digest=digest("b")), generation=1)
+    assert await house.plan(untagged) == ([], [])
+    await house.hear(ImageUntagged(**AT, image="app", tag="latest", digest=digest("b")), generation=6)
+    assert (await house.plan(untagged))[0] == ["b"]
+
+
+async def test_a_run_asks_the_registry_with_the_generations_it_knows(house: House) -> None:
+    await house.hear(pushed("a", 50, "v1"), generation=4)
+    await house.hear(pushed("b", 40, "v1", previous_digest=digest("a")), generation=7)
+    status, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES})
+    assert (status, run["state"], run["count"]) == (200, "RUNNING", 1)
+    (job,) = house.memory.announced("cleanup.requested")
+    assert job.subject == "cleanup.requested.registry.demo.local.web"
+    (doomed,) = job.data["versions"]
+    assert (doomed["digest"], doomed["generation"]) == (digest("a"), 7)
+    (planned,) = house.memory.announced("cleanup.planned")
+    plan = orjson.loads(await house.memory.parts.blobs.content(planned.data["object"]))
+    assert [one["digest"] for one in plan["delete"]] == [digest("a")]
+    assert [entry["protoPayload"]["methodName"] for entry in house.memory.audited()] == [
+        "entrepot.cleanup.v1.RunCleanup"
+    ]
+    await house.memory.clock.advance(6)
+    assert house.memory.announced("cleanup.completed") == []
+    await house.hear(ImageDeleted(**AT, image="app", digest=digest("a")), generation=8)
+    await house.memory.clock.advance(6)
+    (completed,) = house.memory.announced("cleanup.completed")
+    assert (completed.data["requested"], completed.data["deleted"]) == (1, 1)
+    assert (await house.call("GET", f"{WEB}/cleanupRuns/{run['id']}"))[1]["state"] == "DONE"
+
+
+async def test_what_the_owner_keeps_is_told_after_a_while(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES})
+    await house.memory.clock.advance(901)
+    _, run = await house.call("GET", f"{WEB}/cleanupRuns/{run['id']}")
+    assert (run["state"], run["spared"]) == ("DONE", 1)
+
+
+async def test_a_dry_run_is_written_down_and_asks_for_nothing(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES, "dryRun": True})
+    assert (run["state"], run["count"]) == ("PLANNED", 1)
+    assert house.memory.announced("cleanup.requested") == []
+    assert house.memory.announced("cleanup.planned")[0].data["dry_run"] is True
+    assert [one["id"] for one in (await house.call("GET", f"{WEB}/cleanupRuns"))[1]["cleanupRuns"]] == [run["id"]]
+
+
+async def test_many_versions_are_asked_for_in_jobs_that_fit_into_events(house: House) -> None:
+    for start in range(0, 600, 100):
+        await house.hear(
+            *(
+                pushed("x", 50, image=f"image-{'y' * 100}-{number}", tag=f"{'t' * 100}{number}")
+                for number in range(start, start + 100)
+            )
+        )
+    old = {"old": POLICIES["old"]}
+    _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": old})
+    jobs = house.memory.announced("cleanup.requested")
+    assert run["count"] == 600
+    assert sum(len(job.data["versions"]) for job in jobs) == 600
+    assert len(jobs) > 3
+
+
+async def test_repositories_are_cleaned_periodically_by_their_own_policies(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    await house.hear(RepositoryState(**AT, cleanup_policies=POLICIES))
+    await house.memory.clock.advance(6)
+    assert house.memory.announced("cleanup.planned") == []
+    for _ in range(3):
+        await house.memory.clock.advance(3601)
+    assert [event.data["count"] for event in house.memory.announced("cleanup.planned")] == [1, 1, 1]
+    assert len(house.memory.announced("audit.system")) == 3
+    assert (await house.plan())[0] == ["a"]
+
+
+async def test_a_repositorys_dry_run_switch_holds_for_periodic_runs(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    await house.hear(RepositoryState(**AT, cleanup_policies=POLICIES, cleanup_policy_dry_run=True))
+    for _ in range(2):
+        await house.memory.clock.advance(3601)
+    assert house.memory.announced("cleanup.planned")
+    assert house.memory.announced("cleanup.requested") == []
+
+
+async def test_what_was_admitted_lately_stays_and_pulls_are_remembered(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40), pushed("c", 31))
+    await house.hear(ImagePulled(**AT, image="app", digest=digest("b"), count=1, last_pulled="2026-01-01"))
+    decided = AdmissionDecided(
+        project="demo",
+        uid="1",
+        cluster="c1",
+        namespace="shop",
+        allowed=True,
+        images=(f"localhost:5000/demo/web/app@{digest('a')}", "docker.io/library/nginx:latest", "BAD"),
+    )
+    await house.hear(decided)
+    assert await house.plan(POLICIES) == (["b"], ["a", "c"])
+    await house.memory.clock.advance(31 * DAY)
+    assert await house.plan(POLICIES) == (["a", "b"], ["c"])
+
+
+async def test_an_index_protects_what_it_lists(house: House) -> None:
+    media = "application/vnd.oci.image.index.v1+json"
+    manifest = {"manifests": [{"digest": digest("a")}, {"digest": digest("b")}]}
+    await house.memory.parts.blobs.put(manifest_object("demo", digest("c")), orjson.dumps(manifest))
+    await house.hear(pushed("a", 50), pushed("b", 50), pushed("c", 50, "v1", media_type=media), pushed("d", 50))
+    untagged = {"u": {"action": "DELETE", "condition": {"tagState": "UNTAGGED"}}}
+    assert await house.plan(untagged) == (["d"], ["a", "b"])
+
+
+async def test_who_may_only_look_cannot_run_and_what_is_not_there_is_not_found(house: House) -> None:
+    assert (await house.call("POST", f"{WEB}:runCleanup", {}, READER))[0] == 403
+    assert (await house.call("POST", f"{WEB}:runCleanup", {}))[0] == 400
+    assert (await house.call("POST", f"{WEB[:-3]}none:planCleanup", {}))[0] == 404
+    assert (await house.call("GET", f"{WEB}/cleanupRuns/none"))[0] == 404
+    bad = {"cleanupPolicies": {"p": {"action": "DELETE"}}}
+    assert (await house.call("POST", f"{WEB}:planCleanup", bad))[0] == 400
+
+
+async def test_a_policy_that_cannot_be_read_lets_none_count(house: House) -> None:
+    broken = {**POLICIES, "new": {"action": "KEEP", "condition": {"bornIn": "May"}}}
+    await house.hear(pushed("a", 50), pushed("b", 40), RepositoryState(**AT, cleanup_policies=broken))
+    assert (await house.call("POST", f"{WEB}:planCleanup", {}))[0] == 400
+    for _ in range(2):
+        await house.memory.clock.advance(3601)
+    assert house.memory.announced("cleanup.planned") == []
