@@ -144,7 +144,7 @@ class SegmentFiles:
         start = self._place.offset if (self._place.number, self._place.path) == (number, path) else len(FORM)
         with path.open("rb") as file:
             file.seek(start)
-            content = file.read(self._durable.get(path, 0) - start)
+            content = file.read(max(0, self._durable.get(path, 0) - start))
         found = [(record, end) for record, end in records(content) if isinstance(record, Entry)]
         behind = [entry for entry, _ in found if entry.number > number]
         if behind:

@@ -9,9 +9,10 @@ import structlog
 
 from shared.bus import BusUnavailable, Message, Publisher, StreamFull
 from shared.clock import Clock, Cpu, rfc3339
-from shared.events import Cause, Event, draft
+from shared.events import Cause, Event
 from shared.journal.face import JournalFull, JournalUnavailable
 from shared.journal.files import SegmentFiles
+from shared.journal.numbering import numbered
 from shared.journal.segments import Entry, Header, Record, Rest
 
 BATCH = 64
@@ -78,8 +79,8 @@ class Ledger:
 
     def note(self, event: Event, cause: Cause, *, must: bool) -> int:
         """Take an event; returns its number. Where there is no room it is dropped; if it must be kept, JournalFull."""
-        made = draft(
-            event, producer=self._producer, cause=cause, position=self._number + 1, time=rfc3339(self._clock.now())
+        made = numbered(
+            event, producer=self._producer, number=self._number + 1, cause=cause, time=rfc3339(self._clock.now())
         )
         full = self._waiting >= self._limit
         if full and must:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from shared.bus import BusUnavailable, Message, Publisher, StreamFull
 from shared.clock import Clock, rfc3339
-from shared.events import Cause, Event, draft
+from shared.events import Cause, Event
+from shared.journal.numbering import numbered
 
 BATCH = 64
 RETRY_SECONDS = 1.0
@@ -69,8 +70,8 @@ class MemoryJournal:
 
     def _write(self, event: Event, cause: Cause) -> None:
         pages = self.pages
-        made = draft(
-            event, producer=self._producer, cause=cause, position=pages.number + 1, time=rfc3339(self._clock.now())
+        made = numbered(
+            event, producer=self._producer, number=pages.number + 1, cause=cause, time=rfc3339(self._clock.now())
         )
         counter = f"{made.topic}|{made.project}"
         pages.number += 1

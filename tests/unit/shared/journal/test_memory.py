@@ -21,3 +21,13 @@ async def test_what_is_written_is_told_and_pages_outlive_the_journal() -> None:
     said = [Envelope.parse(stored.content) for stored in broker.messages("AUDIT")]
     assert [envelope.sequence for envelope in said] == [1, 2]
     assert said[0].id != said[1].id
+
+
+async def test_two_replicas_asked_the_same_do_not_seem_to_say_one_event_twice() -> None:
+    clock = SystemClock()
+    publisher = MemoryBus("registry", clock).publisher
+    one, two = Pages(), Pages()
+    for name, pages in (("registry/1", one), ("registry/2", two)):
+        event = AuditAccess(project="acme", producer="registry", entry={})
+        MemoryJournal(name, publisher, clock, pages).note([event], Cause(id="asked twice"))
+    assert one.waiting["AUDIT"][0].id != two.waiting["AUDIT"][0].id
