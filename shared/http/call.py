@@ -107,10 +107,11 @@ class Call:
         counter, route = self.counter, self.route
         if counter.journal is None or self.audited or route.audit not in _READS:
             return
+        api = service_name(counter.service, route.permission)
+        if not counter.directory.audits(api, route.audit.value, self.resource, self.caller.member):
+            return
         asked = Asked(method=route.method, resource=self.resource, permission=route.permission, kind=route.audit)
         project = project_of(self.resource)
-        if not counter.directory.audits(self._api(asked), route.audit.value, self.resource, self.caller.member):
-            return
         entry = self._entry("data_access", project, asked)
         counter.journal.note([AuditAccess(project=project, producer=counter.service, entry=entry)], self.cause)
 
@@ -128,9 +129,6 @@ class Call:
         project = project_of(resource)
         event = AuditDenied(project=project, producer=self.counter.service, entry=self._entry("policy", project, asked))
         self.counter.journal.note([event], self.cause)
-
-    def _api(self, asked: Asked) -> str:
-        return service_name(self.counter.service, asked.permission)
 
     def _entry(self, log: str, project: str, asked: Asked) -> dict[str, Any]:
         self._entries += 1

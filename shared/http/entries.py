@@ -1,6 +1,7 @@
 """Audit entries in Google's words: a LogEntry with an AuditLog in it, redacted and small enough for the log."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from shared.clock import rfc3339
@@ -52,6 +53,7 @@ class Origin:
     traceparent: str
 
 
+@lru_cache(maxsize=1024)
 def service_name(service: str, permission: str = "") -> str:
     """Google's name of the API that a permission belongs to, as filters and audit configs write it."""
     prefix = permission.partition(".")[0]

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from shared.http.errors import Unavailable
@@ -38,24 +36,37 @@ class Turns:
         self._limits = limits
         self._lines: dict[str, _Line] = {}
 
-    @asynccontextmanager
-    async def turn(self, who: str) -> AsyncGenerator[None]:
-        """Wait for a turn and hold it. Raises Unavailable when too many wait, or it takes too long."""
-        line = self._lines.setdefault(who, _Line())
+    def turn(self, who: str) -> "Turn":
+        """To be entered: waits for a turn and holds it. Raises Unavailable when too many wait, or it takes too long."""
+        return Turn(self, who)
+
+    async def take(self, who: str) -> None:
+        """Wait for a turn."""
+        line = self._lines.get(who)
+        if line is None:
+            line = self._lines[who] = _Line()
         if line.running >= self._limits.at_once:
-            await self._wait(line)
+            await self._wait(who, line)
         else:
             line.running += 1
-        try:
-            yield
-        finally:
-            self._pass_on(who, line)
+
+    def pass_on(self, who: str) -> None:
+        """Give the turn to whoever waits longest."""
+        line = self._lines[who]
+        while line.waiting:
+            turn = line.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        line.running -= 1
+        if not line.running:
+            del self._lines[who]
 
     def waiting(self) -> int:
         """How many calls wait now."""
         return sum(len(line.waiting) for line in self._lines.values())
 
-    async def _wait(self, line: _Line) -> None:
+    async def _wait(self, who: str, line: _Line) -> None:
         if len(line.waiting) >= self._limits.waiting:
             raise Unavailable("Too many calls of this caller wait already.", retry_after=2)
         turn = asyncio.get_running_loop().create_future()
@@ -64,26 +75,29 @@ class Turns:
             async with asyncio.timeout(self._limits.wait_seconds):
                 await turn
         except BaseException as error:
-            self._give_up(line, turn)
+            self._give_up(who, line, turn)
             if isinstance(error, TimeoutError):
                 raise Unavailable("The calls before this one took too long.", retry_after=5) from error
             raise
 
-    def _give_up(self, line: _Line, turn: asyncio.Future[None]) -> None:
+    def _give_up(self, who: str, line: _Line, turn: asyncio.Future[None]) -> None:
         if turn in line.waiting:
             line.waiting.remove(turn)
         elif turn.done() and not turn.cancelled():
-            self._next(line)
+            self.pass_on(who)
 
-    def _pass_on(self, who: str, line: _Line) -> None:
-        self._next(line)
-        if not line.running and not line.waiting:
-            self._lines.pop(who, None)
 
-    def _next(self, line: _Line) -> None:
-        while line.waiting:
-            turn = line.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        line.running -= 1
+class Turn:
+    """One call's place in its caller's line."""
+
+    __slots__ = ("_turns", "_who")
+
+    def __init__(self, turns: Turns, who: str) -> None:
+        self._turns = turns
+        self._who = who
+
+    async def __aenter__(self) -> None:
+        await self._turns.take(self._who)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.pass_on(self._who)

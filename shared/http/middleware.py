@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +20,7 @@ from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, as_api_error
 from shared.identity.caller import ANONYMOUS, Caller
 from shared.redaction import well_formed
+from shared.telemetry.logs import PRESENT
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.traces import Context, Traces, note_status
 
@@ -104,14 +104,15 @@ class Middleware:
                 name, request.headers.get("traceparent", ""), {"http.request.method": request.method}
             ) as place:
                 call = self._call(request, declared, place)
-                response = await self._answered(request, handler, call)
+                response = await self._answered(request, handler, call, declared.resource)
                 status = response.status
                 note_status(status)
                 return response
         finally:
             seconds = clock.monotonic() - began
             parts.metrics.call_ended(request.method, declared.name, status, seconds)
-            _log.debug("call", verb=request.method, route=declared.name, status=status, seconds=round(seconds, 6))
+            if status >= 400:
+                _log.debug("call refused", verb=request.method, route=declared.name, status=status)
 
     def _call(self, request: web.Request, declared: Declared, place: Context) -> Call:
         given = request.headers.get("X-Request-Id", "")
@@ -124,15 +125,19 @@ class Middleware:
             ip=self._parts.origins(request),
             user_agent=request.headers.get(hdrs.USER_AGENT, ""),
             route=declared.route,
-            resource=well_formed(declared.resource(request)) if declared.resource else "",
+            resource="",
             counter=self._parts.counter,
         )
         request[CALL] = call
-        structlog.contextvars.bind_contextvars(request=call.request_id, trace=place.trace)
+        PRESENT.set((call.request_id, place.trace))
         return call
 
-    async def _answered(self, request: web.Request, handler: Handler, call: Call) -> web.StreamResponse:
+    async def _answered(
+        self, request: web.Request, handler: Handler, call: Call, resource: Resource | None
+    ) -> web.StreamResponse:
         try:
+            if resource is not None:
+                call.resource = well_formed(resource(request))
             response = await self._served(request, handler, call)
         except Exception as error:
             if request.writer.output_size:
@@ -152,8 +157,8 @@ class Middleware:
             await call.require(call.route.permission, call.resource)
         await _say_continue(request)
         who = call.caller.member if not call.caller.anonymous else f"{call.caller.member} {call.ip}"
-        async with self._turns.turn(who), self._time(call.route):
-            response = await handler(request)
+        async with self._turns.turn(who):
+            response = await self._in_time(request, handler, call.route)
         self._account(request, call, response)
         return response
 
@@ -163,9 +168,12 @@ class Middleware:
             return ANONYMOUS
         return await self._parts.authenticate(request)
 
-    def _time(self, route: Route) -> AbstractAsyncContextManager[object]:
+    async def _in_time(self, request: web.Request, handler: Handler, route: Route) -> web.StreamResponse:
         seconds = self._parts.limits.seconds if route.seconds is None else route.seconds
-        return asyncio.timeout(seconds) if seconds else nullcontext()
+        if not seconds:
+            return await handler(request)
+        async with asyncio.timeout(seconds):
+            return await handler(request)
 
     def _account(self, request: web.Request, call: Call, response: web.StreamResponse) -> None:
         """Note a read; complain about a change that nobody put on record."""

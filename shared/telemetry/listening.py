@@ -29,7 +29,7 @@ class Listening:
         """The wrapped bus's own."""
         return self._bus.publisher
 
-    def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
+    def work(self, event: type[E], handler: Handler[E], *, at_once: int | None = None, long: bool = False) -> None:
         """Take events of a topic, with a span and a measurement around each."""
         watched = self._timed(event.topic, traced(self._traces, self._metrics.service, handler))
         self._bus.work(event, watched, at_once=at_once, long=long)

@@ -3,12 +3,16 @@
 import logging
 import re
 from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import orjson
 import structlog
 
 from shared.redaction import redacted, redacted_text
+
+PRESENT: ContextVar[tuple[str, str]] = ContextVar("PRESENT")
+"""Request id and trace of the call that is being answered; log lines name them. One variable, for it is set often."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NAMES = re.compile(r"^(authorization|token|password|secret|assertion|private_key|cookie)$", re.IGNORECASE)
@@ -18,6 +22,7 @@ def log_to(stream: TextIO, level: str, service: str) -> None:
     """Send the logs of this process, also those of libraries, to `stream`."""
     shared = [
         structlog.contextvars.merge_contextvars,
+        _name_the_call,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _of(service),
@@ -45,6 +50,13 @@ def _take_over_libraries(level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Library()]
     root.setLevel(level)
+
+
+def _name_the_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    request, trace = PRESENT.get(("", ""))
+    if request:
+        event.update(request=request, trace=trace)
+    return event
 
 
 def _of(service: str) -> structlog.typing.Processor:

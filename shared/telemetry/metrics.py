@@ -31,16 +31,17 @@ class Metrics:
             buckets=LATENCY,
             registry=self.registry,
         )
-        self._flight = self.in_flight.labels(service)
+        self._under_way = 0
+        self.in_flight.labels(service).set_function(lambda: self._under_way)
         self._series: dict[tuple[str, str, int], Histogram] = {}
 
     def call_began(self) -> None:
         """One more call is under way."""
-        self._flight.inc()
+        self._under_way += 1
 
     def call_ended(self, verb: str, route: str, code: int, seconds: float) -> None:
         """A call was answered; `route` is the template, never the path."""
-        self._flight.dec()
+        self._under_way -= 1
         series = self._series.get((verb, route, code))
         if series is None:
             series = self._series[verb, route, code] = self.calls.labels(self.service, verb, route, str(code))

@@ -1,8 +1,8 @@
 """Traces: W3C trace context in and out, and spans that are exported only where somebody collects them."""
 
 import re
-from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -57,16 +57,32 @@ class Unexported:
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
 
-    @contextmanager
-    def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> Generator[Context]:
+    def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> "Unkept":
         """A place in the trace, kept by nobody."""
         del name, attributes
-        known = Context.parse(parent)
         fresh = self._ids.new()
-        yield Context(known.trace, fresh[-16:], sampled=known.sampled) if known else Context(fresh, fresh[-16:])
+        known = Context.parse(parent) if parent else None
+        if known is None:
+            return Unkept(Context(fresh, fresh[-16:]))
+        return Unkept(Context(known.trace, fresh[-16:], sampled=known.sampled))
 
     def close(self) -> None:
         """There is nothing to send."""
+
+
+class Unkept:
+    """A span that nobody keeps."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Context) -> None:
+        self._place = place
+
+    def __enter__(self) -> Context:
+        return self._place
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 def traces_for(service: str, endpoint: str, ids: Ids) -> Traces:

@@ -116,8 +116,12 @@ def memory_parts(
     projects: Sequence[str] = ("demo",),
     environment: Mapping[str, str] | None = None,
     shared: MemoryParts | None = None,
+    hears: bool = False,
 ) -> MemoryParts:
-    """Parts of `service` in memory; with `shared`, on the same clock, broker, bucket and state as another's parts."""
+    """Parts of `service` in memory; with `shared`, on the same clock, broker, bucket and state as another's parts.
+
+    With `hears` the directory follows the bus, as in a process; else it knows only what the test tells it.
+    """
     clock = shared.clock if shared else FakeClock()
     ids = SeededIds(service)
     store = shared.store if shared else MemoryStore()
@@ -145,6 +149,8 @@ def memory_parts(
     )
     made = MemoryParts(parts, clock, ids, store, broker, bucket, tokens, journal)
     made.learn(*(ProjectState(project=project, number=number) for number, project in enumerate(projects, 1)))
+    if hears:
+        parts.directory.follow(parts.bus)
     for resource, members in (grants or {}).items():
         for member, permissions in members.items():
             made.grant(resource, member, *permissions)

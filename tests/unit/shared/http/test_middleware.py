@@ -16,7 +16,7 @@ from shared.bus import BusUnavailable, StreamFull
 from shared.events import EventTooLarge
 from shared.http.bodies import json_body
 from shared.http.call import call_of
-from shared.http.errors import NotFound, Unauthenticated
+from shared.http.errors import InvalidArgument, NotFound, Unauthenticated
 from shared.http.face import FaceMistake, face
 from shared.http.health import READY, Readiness
 from shared.http.limits import Limits
@@ -409,3 +409,13 @@ async def test_a_token_of_too_little_scope_may_be_exchanged_for_a_wider_one(clie
     made.tokens.known["narrow"] = Caller(ADA, access=())
     answer = await client.get(THING, headers={"Authorization": "Bearer narrow"})
     assert answer.status == 401
+
+
+async def test_a_resource_that_cannot_be_named_is_an_error_in_the_services_form(made: MemoryParts) -> None:
+    def unnamed(request: web.Request) -> str:
+        raise InvalidArgument(f"{request.match_info['name']} is no name")
+
+    route = Route("GET", "/v2/{name}/x", _slow, "things.get", unnamed, method="t.Get")
+    async with client_of(Service(made.parts.face([route]))) as client:
+        answer = await client.get("/v2/_/x", headers=bearer(ADA))
+    assert (answer.status, (await json_of(answer))["error"]["message"]) == (400, "_ is no name")
