@@ -1,0 +1,1 @@
+"""The voyage: one real image through the whole suite, as `./task demo` sails it."""

@@ -1,0 +1,29 @@
+"""What the voyage prints: what was done, what was read back, and how long it took."""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class LogBook:
+    """Prints as things happen; every line under a heading was read back from a service."""
+
+    def __init__(self) -> None:
+        """Time counts from here."""
+        self._began = time.monotonic()
+
+    @contextmanager
+    def leg(self, heading: str) -> Generator[None]:
+        """One leg of the voyage, with its time at its end."""
+        began = time.monotonic()
+        print(f"\n{heading}", flush=True)  # noqa: T201 - what this program is for
+        yield
+        print(f"  ({time.monotonic() - began:.1f} s)", flush=True)  # noqa: T201
+
+    def line(self, words: str) -> None:
+        """One thing that was read back."""
+        print(f"  {words}", flush=True)  # noqa: T201
+
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
