@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from services.attestor.attestors import Attestor
@@ -54,12 +55,12 @@ class Store:
     async def attestor(self, project: str, attestor: str) -> Kept[Attestor] | None:
         """One attestor, by its id."""
         raw = await self._state.field(self._attestors(project), attestor)
-        return None if raw is None else Kept(Attestor.model_validate_json(raw), raw)
+        return None if raw is None else Kept(_attestor(raw), raw)
 
     async def attestors(self, project: str) -> dict[str, Kept[Attestor]]:
         """All attestors of a project, by id, in order."""
         found = await self._state.record(self._attestors(project))
-        return {name: Kept(Attestor.model_validate_json(found[name]), found[name]) for name in sorted(found)}
+        return {name: Kept(_attestor(found[name]), found[name]) for name in sorted(found)}
 
     async def named(self, names: Sequence[str]) -> dict[str, Attestor | None]:
         """Attestors by their full names, None for those that do not exist."""
@@ -87,7 +88,7 @@ class Store:
     async def policy(self, project: str) -> Kept[Policy] | None:
         """The policy that somebody set."""
         raw = await self._state.value(self._keys.of(project, "admission_policy"))
-        return None if raw is None else Kept(Policy.model_validate_json(raw), raw)
+        return None if raw is None else Kept(_policy(raw), raw)
 
     async def put_policy(self, project: str, after: Policy, before: Kept[Policy] | None, change: Change) -> None:
         """Set the policy. Raises Moved."""
@@ -147,6 +148,19 @@ class Store:
     async def _apply(self, project: str, checks: tuple[Check, ...], writes: tuple[Write, ...], change: Change) -> None:
         drafts = self._outbox.drafts(change.events, change.cause)
         await self._state.apply(Step(partition_of(project), change.request, checks, writes, drafts))
+
+
+# What is read at every admission is parsed once for each state of it; these are pure, and their results are frozen.
+
+
+@lru_cache(maxsize=1024)
+def _attestor(raw: str) -> Attestor:
+    return Attestor.model_validate_json(raw)
+
+
+@lru_cache(maxsize=256)
+def _policy(raw: str) -> Policy:
+    return Policy.model_validate_json(raw)
 
 
 def _text(thing: Attestor | Policy) -> str:

@@ -2,6 +2,8 @@
 
 import base64
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from services.attestor.attestors import Attestor, AttestorKey
 from services.attestor.facts import Evidence
@@ -12,18 +14,32 @@ MOST_EVIDENCE = 64
 """Attestations that one decision looks at, so that none can be made slow by piling them up."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    attestor: Attestor
+    digest: str
+    evidence: Evidence
+
+
 def refusal(attestor: Attestor, digest: str, evidence: Evidence) -> str:
     """Why this attestation does not count for the attestor and the digest; empty when it does."""
-    if evidence.note != attestor.note:
+    return _answer(_Question(attestor, digest, evidence))
+
+
+@lru_cache(maxsize=8192)
+def _answer(asked: _Question) -> str:
+    """Pure, and remembered: the same is asked at every admission of an image."""
+    evidence = asked.evidence
+    if evidence.note != asked.attestor.note:
         return "it hangs on another note"
     try:
         content = evidence.content()
         signed = read_simple_signing(content)
     except (PayloadInvalid, ValueError) as error:
         return str(error)
-    if signed.digest != digest:
+    if signed.digest != asked.digest:
         return "it vouches for another digest"
-    keys = {key.id: key for key in attestor.keys}
+    keys = {key.id: key for key in asked.attestor.keys}
     named = [(keys[made.key_id], made.signature) for made in evidence.signatures[:8] if made.key_id in keys]
     if not named:
         return "it is signed with no key of the attestor"
