@@ -78,7 +78,7 @@ def advisory(record: object) -> Advisory:
 
 def _rows(identity: str, fields: dict[str, Any], affected: dict[str, Any]) -> Iterator[Row]:
     package = _object(affected.get("package") or {})
-    ecosystem, name = _ecosystem(str(package.get("ecosystem") or "")), str(package.get("name") or "")
+    ecosystem, name = _ecosystem(_text(package.get("ecosystem"))), _text(package.get("name"))
     if not name or len(name) > 256 or not can_order(ecosystem):
         return
     spans = tuple(_spans(ecosystem, affected))
@@ -180,11 +180,16 @@ def _list(fields: dict[str, Any], name: str) -> list[Any]:
 
 
 def _texts(fields: dict[str, Any], name: str) -> list[str]:
-    return [str(one) for one in _list(fields, name) if isinstance(one, (str, int, float))]
+    return [_text(one) for one in _list(fields, name) if isinstance(one, (str, int, float))]
+
+
+def _text(found: object) -> str:
+    """Of a scalar; never of a structure, whose text may be exponentially longer than the YAML that made it."""
+    return str(found) if isinstance(found, (str, int, float)) else ""
 
 
 def _time(found: object) -> str:
     """YAML makes a date of what looks like one."""
     if isinstance(found, datetime):
         return found.isoformat() if found.tzinfo else f"{found.isoformat()}Z"
-    return f"{found.isoformat()}T00:00:00Z" if isinstance(found, date) else str(found or "")[:40]
+    return f"{found.isoformat()}T00:00:00Z" if isinstance(found, date) else _text(found)[:40]

@@ -44,18 +44,23 @@ class Rating(BaseModel):
 
 def rated(severities: Sequence[dict[str, Any]], specific: Sequence[dict[str, Any]]) -> Rating:
     """The rating of a record: `severities` in OSV's form, `specific` what its database adds."""
-    vectors = {str(one.get("type")): str(one.get("score")) for one in severities}
+    vectors = {kind: _text(one, "score") for one in severities if (kind := _text(one, "type"))}
     for kind in _KINDS:
         score = _score(kind, vectors.get(kind, ""))
         if score is not None:
             return Rating(severity=band(score), score=score, vector=vectors[kind])
-    words = [str(fields.get(name, "")).upper() for fields in specific for name in _WORD_FIELDS]
+    words = [_text(fields, name).upper() for fields in specific for name in _WORD_FIELDS]
     return Rating(severity=next((_WORDS[word] for word in words if word in _WORDS), UNRATED))
 
 
 def band(score: float) -> str:
     """The word for a score, by CVSS's own bands."""
     return next((word for floor, word in _BANDS if score >= floor), "MINIMAL")
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    found = fields.get(name)
+    return found if isinstance(found, str) else ""
 
 
 def _score(kind: str, vector: str) -> float | None:
