@@ -418,4 +418,4 @@ async def test_a_resource_that_cannot_be_named_is_an_error_in_the_services_form(
     route = Route("GET", "/v2/{name}/x", _slow, "things.get", unnamed, method="t.Get")
     async with client_of(Service(made.parts.face([route]))) as client:
         answer = await client.get("/v2/_/x", headers=bearer(ADA))
-    assert (answer.status, (await json_of(answer))["error"]["message"]) == (400, "_ is no name")
+        assert (answer.status, (await json_of(answer))["error"]["message"]) == (400, "_ is no name")
