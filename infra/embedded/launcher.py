@@ -33,10 +33,8 @@ class Launcher:
         for child in children:
             child.start(self._leash)
 
-    def run_once(self, child: Child, seconds: float) -> None:
-        """Run a child to its end. Raises CannotStart when it fails or takes too long."""
-        child.forgiving = False
-        self.start([child])
+    def wait_for_end(self, child: Child, seconds: float) -> None:
+        """Wait until a child that is not `forgiving` has ended. Raises CannotStart when it failed or takes too long."""
         until = time.monotonic() + seconds
         while child.pid and time.monotonic() < until:
             self.watch(0.2)

@@ -20,6 +20,7 @@ _KEYS_SECONDS = 30.0
 _READY_SECONDS = 60.0
 
 _BUS_LIBRARIES = ("pydantic", "nats", "infra.nats.__main__")
+# What the services themselves import is left to them: they do it beside each other, on all processors.
 _LIBRARIES = (
     "aiohttp.web",
     "cryptography.hazmat.primitives.asymmetric.ec",
@@ -32,7 +33,6 @@ _LIBRARIES = (
     "uvloop",
     "shared.assembly",
     "shared.lifetime",
-    *(f"services.{service}.app" for service in ports.SERVICES),
 )
 
 
@@ -75,13 +75,15 @@ def _start_servers(launcher: Launcher, place: Place) -> None:
     nats.configure(folder, base)
     launcher.start([Child("nats", _alone(partial(nats.run, programs[binaries.NATS], folder)), folder.log("nats"))])
     services.make_secrets(place)
+    launcher.wait_for("nats", lambda: nats.answers(base), _SERVERS_SECONDS)
+    provision = partial(nats.provision, folder, base)
+    provisioner = Child("provisioner", _alone(provision), folder.log("provisioner"), forgiving=False)
+    launcher.start([provisioner])
     preload(_LIBRARIES)
     launcher.wait_for("valkey", lambda: valkey.answers(folder, base + ports.VALKEY), _SERVERS_SECONDS)
-    launcher.wait_for("nats", lambda: nats.answers(base), _SERVERS_SECONDS)
     if place.s3:
         launcher.wait_for("s3", lambda: weed.answers(base), _SERVERS_SECONDS)
-    provision = partial(nats.provision, folder, base)
-    launcher.run_once(Child("provisioner", _alone(provision), folder.log("provisioner")), _SERVERS_SECONDS)
+    launcher.wait_for_end(provisioner, _SERVERS_SECONDS)
 
 
 def _start_services(launcher: Launcher, place: Place) -> None:

@@ -38,6 +38,12 @@ def serve(name):
 
 def child(name, work):
     return Child(name, work, folder / f"{name}.log")
+
+def run_once(name, work):
+    step = child(name, work)
+    step.forgiving = False
+    launcher.start([step])
+    launcher.wait_for_end(step, 10)
 """
 
 
@@ -132,7 +138,7 @@ def test_a_step_that_fails_says_its_last_words(tmp_path: Path) -> None:
         print("no such stream")
         return 1
     try:
-        launcher.run_once(child("provisioner", fail), 10)
+        run_once("provisioner", fail)
     except CannotStart as error:
         print(error)
     """
@@ -143,7 +149,7 @@ def test_a_step_that_fails_says_its_last_words(tmp_path: Path) -> None:
 
 
 def test_a_step_that_succeeds_is_over(tmp_path: Path) -> None:
-    with launch(tmp_path, 'launcher.run_once(child("fine", lambda parent: 0), 10); print("over")') as launcher:
+    with launch(tmp_path, 'run_once("fine", lambda parent: 0); print("over")') as launcher:
         said, _ = launcher.communicate(timeout=20)
 
     assert said == "over\n"
@@ -165,7 +171,7 @@ def test_a_child_keeps_the_leash_and_nothing_that_is_the_launcher_s(tmp_path: Pa
         note("open", f"{is_open(parent)} {is_open(lock)}")
         return 0
 
-    launcher.run_once(child("curious", look), 10)
+    run_once("curious", look)
     """
     with launch(tmp_path, script) as launcher:
         launcher.communicate(timeout=20)
