@@ -1,6 +1,7 @@
 """Access tokens: ES256 JWTs that every service checks by itself, against keys it has heard of and the pinned root."""
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LIFETIME: Final = 3600
 _LEEWAY: Final = 10
 _REMEMBERED: Final = 8192
 _LONGEST: Final = 8192
+_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class InvalidToken(ValueError):
@@ -122,8 +124,8 @@ class TokenVerifier:
             checked.version = self._directory.version
 
     def _verified(self, token: str) -> _Checked:
-        if len(token) > _LONGEST:
-            raise InvalidToken("too long")
+        if len(token) > _LONGEST or not _FORM.fullmatch(token):
+            raise InvalidToken("not of a token's form")
         version = self._directory.version
         signed_with: list[KeyState] = []
         claims = self._in_time(self._claims(token, signed_with))
@@ -192,6 +194,9 @@ class TokenVerifier:
         account = self._directory.account(claims.sub.partition(":")[2])
         if account is None or account.disabled or account.unique_id != claims.uid:
             raise InvalidToken("of an account that is disabled or gone")
+        project = self._directory.project(account.project)
+        if project is not None and project.state != "ACTIVE":
+            raise InvalidToken("of an account whose project is being deleted")
         if not claims.key:
             return float(claims.exp)
         key = usable_key(account, claims.key, self._now())

@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.identity.accounts import project_of
 from services.identity.api.names import Names
 from services.identity.projects import Project, checked_labels, checked_name, checked_project_id
 from services.identity.store import Change, Store
@@ -208,8 +209,9 @@ class ProjectsFace:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Mark the project for deletion: nothing in it can be used until it is brought back."""
-        now = rfc3339(self.clock.now())
-        changes = {"state": "DELETE_REQUESTED", "delete_requested": now}
+        if project_of(call_of(request).caller.email, self.names.domain) == self.names.project(request):
+            raise FailedPrecondition("Your own account lies in this project: nobody could bring it back.")
+        changes = {"state": "DELETE_REQUESTED", "delete_requested": rfc3339(self.clock.now())}
         project = await self._changed(request, changes, None, needs="ACTIVE")
         return json_answer(_operation(request, project) if request.path.startswith("/v3") else {})
 
