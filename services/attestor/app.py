@@ -8,6 +8,7 @@ from services.attestor.attesting import AutoAttestor
 from services.attestor.handlers import Handlers
 from services.attestor.key_ring import KeyRing
 from services.attestor.master_key import BYTES, made_once, master_from
+from services.attestor.second_look import SecondLook
 from services.attestor.settings import AttestorSettings
 from services.attestor.signing import Master
 from services.attestor.store import Store
@@ -37,7 +38,11 @@ def build(parts: Parts) -> Service:
         *PoliciesApi(store, policies, parts.clock).routes(),
         *AdmitApi(admitting, parts.journal, settings.admit_project, settings.admit_seconds).routes(),
     ]
-    return Service(app=parts.face(routes))
+    second_look = SecondLook(store, attesting, parts.keys, parts.clock)
+    return Service(
+        app=parts.face(routes),
+        background=[lambda: second_look.run(settings.look_again_seconds)],
+    )
 
 
 def _master(parts: Parts, settings: AttestorSettings) -> Master:

@@ -13,8 +13,8 @@ from shared.blobs import BlobMissing, Blobs
 from shared.bus import Heard, Reject
 from shared.events.images import ImageDeleted, ImageEvent, ImagePushed, ImageUntagged
 from shared.events.scans import OccurrenceChanged, ScanCompleted
-from shared.state import FieldIs, Moved, PutField
-from shared.state.step import DropField
+from shared.state import DropField, FieldIs, Index, Moved, PutField
+from shared.state.step import Write
 
 TRIES = 16
 IMAGE_CONFIGS = (
@@ -34,6 +34,8 @@ class Field:
     key: str
     name: str
     fold: Fold
+    beside: tuple[Write, ...] = ()
+    """Written with it."""
 
 
 class Handlers:
@@ -77,7 +79,9 @@ class Handlers:
         event = heard.event
         scan = Scan.of(event, await self._top(event))
         key = self._store.version_key(event.project, event.digest)
-        await self._learn(event.project, heard.id, [Field(key, SCAN, lambda before: _newer_scan(before, scan))])
+        listed = Index(self._store.scanned_key(event.project), event.digest)
+        field = Field(key, SCAN, lambda before: _newer_scan(before, scan), (listed,))
+        await self._learn(event.project, heard.id, [field])
         await self._attesting.consider(event.project, event.digest, heard.traceparent)
 
     async def on_occurrence(self, heard: Heard[OccurrenceChanged]) -> None:
@@ -108,7 +112,10 @@ class Handlers:
         for _ in range(TRIES):
             before = [await self._store.field(field.key, field.name) for field in fields]
             after = [field.fold(raw) for field, raw in zip(fields, before, strict=True)]
-            writes = [PutField(f.key, f.name, new) for f, new in zip(fields, after, strict=True) if new is not None]
+            writes: list[Write] = []
+            for field, new in zip(fields, after, strict=True):
+                if new is not None:
+                    writes += PutField(field.key, field.name, new), *field.beside
             if not writes:
                 return
             checks = [FieldIs(f.key, f.name, raw) for f, raw in zip(fields, before, strict=True)]

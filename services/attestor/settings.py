@@ -23,6 +23,8 @@ class AttestorSettings(BaseModel):
     """The project whose policy holds where a webhook's address names none."""
     admit_seconds: float = Field(default=5.0, gt=0, le=30)
     """How long a review may take at most; a shorter `timeout` in the request counts."""
+    look_again_seconds: float = Field(default=5.0, gt=0)
+    """How often it is looked whether a new threshold makes earlier scans count."""
     breakglass: bool = True
     """Whether pods may ask to be let in whatever the policy says; written down each time."""
     breakglass_justified: bool = True

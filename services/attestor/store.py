@@ -12,8 +12,8 @@ from services.attestor.references import Place
 from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import FieldIs, Keys, Put, PutField, State, Step, ValueIs
-from shared.state.step import Check, DropField, Write
+from shared.state import Drop, DropField, FieldIs, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs
+from shared.state.step import Check, Write
 
 T = TypeVar("T")
 
@@ -75,13 +75,45 @@ class Store:
         """Write an attestor. Raises Moved when it is no longer as `before`."""
         key, field = self._attestors(after.project), after.name.rpartition("/")[2]
         check = FieldIs(key, field, before.raw if before else None)
-        await self._apply(after.project, (check,), (PutField(key, field, _text(after)),), change)
+        writes: list[Write] = [PutField(key, field, _text(after))]
+        if after.auto_attest is not None:
+            writes += self._look_again(after.project, change.request)
+        await self._apply(after.project, (check,), tuple(writes), change)
 
     async def drop_attestor(self, before: Kept[Attestor], change: Change) -> None:
         """Delete an attestor. Raises Moved."""
         project, field = before.thing.project, before.thing.name.rpartition("/")[2]
         key = self._attestors(project)
         await self._apply(project, (FieldIs(key, field, before.raw),), (DropField(key, field),), change)
+
+    # Looking again at what was scanned before an attestor was as it is now.
+
+    async def due(self, partition: str) -> list[tuple[str, str]]:
+        """Projects whose scanned digests are to be looked at again, each with the request that wants it."""
+        found: list[tuple[str, str]] = []
+        for project in await self._state.members(self._keys.at(partition, "due")):
+            wanted = await self._state.value(self._keys.of(project, "look_again"))
+            if wanted is not None:
+                found.append((project, wanted))
+        return found
+
+    async def looked(self, project: str, wanted: str) -> None:
+        """Projects are done when nobody wanted them again meanwhile. Raises Moved when somebody did."""
+        key, due = self._keys.of(project, "look_again"), self._keys.at(partition_of(project), "due")
+        writes = (Drop(key), Unindex(due, project))
+        await self._apply(project, (ValueIs(key, wanted),), writes, Change(f"looked {wanted}"))
+
+    async def scanned(self, project: str, after: str) -> list[str]:
+        """Digests of a project that were scanned, a page of them."""
+        return await self._state.members(self.scanned_key(project), after=after)
+
+    def scanned_key(self, project: str) -> str:
+        """The index of all digests that were scanned."""
+        return self._keys.of(project, "scanned")
+
+    def _look_again(self, project: str, request: str) -> list[Write]:
+        due = self._keys.at(partition_of(project), "due")
+        return [Put(self._keys.of(project, "look_again"), request), Index(due, project)]
 
     # The policy.
 

@@ -10,6 +10,10 @@ import orjson
 import pytest
 
 from services.attestor.app import build
+from services.attestor.facts import Signature
+from services.attestor.occurrences import occurrence_json
+from services.attestor.payloads import simple_signing
+from services.attestor.signing import from_seed
 from shared.events import Event
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
@@ -89,8 +93,12 @@ async def house() -> AsyncGenerator[House]:
     memory = memory_parts("attestor", projects=("demo", "other"))
     memory.grant("projects/demo", ADMIN, *ALL)
     memory.grant("projects/demo", CLUSTER, "binaryauthorization.policy.evaluatePolicy")
-    async with client_of(build(memory.parts), memory.parts) as client:
+    service = build(memory.parts)
+    async with client_of(service, memory.parts) as client:
+        loops = [asyncio.create_task(loop()) for loop in service.background]
         yield House(memory, client)
+        for loop in loops:
+            loop.cancel()
 
 
 def pushed(digest: str = A, tag: str = "v1", **more: Any) -> ImagePushed:
@@ -162,6 +170,21 @@ async def test_the_order_of_push_and_scan_does_not_matter_and_nothing_is_said_tw
     await house.hear(pushed(), generation=2)
     assert len(house.memory.announced("attestation.created")) == 1
     assert len(house.memory.announced("audit.system")) == 1
+
+
+async def test_what_was_scanned_before_there_was_a_threshold_is_attested_when_there_is_one(house: House) -> None:
+    await house.hear(pushed())
+    await house.hear(scanned())
+    await house.hear(pushed(B, tag="v2"))
+    await house.hear(scanned(B, counts={"HIGH": 1}))
+    await house.require()
+    await house.memory.clock.advance(6)
+    assert [event.data["digest"] for event in house.memory.announced("attestation.created")] == [A]
+    _, attestor = await house.call("GET", f"/v1/{NAME}")
+    attestor["autoAttest"]["maximumFixableSeverity"] = "HIGH"
+    assert (await house.call("PUT", f"/v1/{NAME}", attestor))[0] == 200
+    await house.memory.clock.advance(6)
+    assert [event.data["digest"] for event in house.memory.announced("attestation.created")] == [A, B]
 
 
 async def test_referrers_are_not_attested_so_that_there_is_no_loop(house: House) -> None:
@@ -290,6 +313,30 @@ async def test_an_attestation_made_at_the_scanners_face_counts(house: House) -> 
     )
     await house.hear(event)
     assert (await house.admit(f"{IMAGE}:v2"))["allowed"] is False, "it vouches for another digest"
+
+
+async def test_an_attestation_by_a_key_of_ones_own_counts_as_soon_as_it_is_heard(house: House) -> None:
+    key = from_seed(b"\5" * 48)
+    public = key.public("mine").json_data()
+    body = {"userOwnedGrafeasNote": {"noteReference": "projects/demo/notes/mine", "publicKeys": [public]}}
+    await house.call("POST", "/v1/projects/demo/attestors?attestorId=vulnerability", body)
+    await house.call("PUT", "/v1/projects/demo/policy", REQUIRE)
+    await house.hear(pushed())
+    signature = Signature(key_id=key.id, signature=base64.b64encode(key.sign(simple_signing(IMAGE, A))).decode())
+    content = occurrence_json(f"https://{IMAGE}@{A}", "projects/demo/notes/mine", simple_signing(IMAGE, A), signature)
+    await house.memory.parts.blobs.put("scanner/o1", orjson.dumps(content))
+    event = OccurrenceChanged(
+        project="demo",
+        occurrence="projects/demo/occurrences/o1",
+        note="projects/demo/notes/mine",
+        kind="ATTESTATION",
+        resource_uri=f"https://{IMAGE}@{A}",
+        object="scanner/o1",
+    )
+    await house.hear(event)
+    assert (await house.admit(f"{IMAGE}:v1"))["allowed"] is True
+    await house.hear(event.model_copy(update={"object": ""}))
+    assert (await house.admit(f"{IMAGE}:v1"))["allowed"] is False
 
 
 async def test_attestors_are_made_listed_changed_and_deleted_with_etags(house: House) -> None:
