@@ -12,7 +12,10 @@ import orjson
 
 from services.registry.app import build
 from shared.blobs.directory import DirectoryBlobs
-from tests.support.images import CONFIG, LAYER, MANIFEST, Image, descriptor, image_of, layer_of
+from shared.bus import Heard
+from shared.events import Event
+from shared.process import Service
+from tests.support.images import LAYER, MANIFEST, Image, descriptor, image_of, layer_of
 from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -20,6 +23,7 @@ DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 ADA = "user:ada@example.org"
 BEN = "user:ben@example.org"
+SCANNER = "serviceAccount:scanner@demo.iam.entrepot"
 WEB = "projects/demo/locations/local/repositories/web"
 NAME = "demo/web/app"
 RIGHTS = {
@@ -70,6 +74,21 @@ def index_of(*manifests: bytes, **more: Any) -> bytes:
     return json_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": children, **more})
 
 
+class Remembering:
+    """A bus that remembers who handles what, so that a test can hand over an event itself."""
+
+    def __init__(self, bus: Any) -> None:
+        self.bus = bus
+        self.handlers: dict[type[Event], Any] = {}
+
+    def work(self, event: type[Event], handler: Any, **options: Any) -> None:
+        self.handlers[event] = handler
+        self.bus.work(event, handler, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bus, name)
+
+
 @dataclass(frozen=True)
 class RegistryClient:
     """Speaks to a registry as one member."""
@@ -77,6 +96,22 @@ class RegistryClient:
     client: Client
     parts: MemoryParts
     member: str = ADA
+    service: Service | None = None
+
+    @property
+    def background(self) -> Any:
+        """What runs beside the face."""
+        assert self.service
+        return self.service.background
+
+    async def hear(self, event: Event, identity: str = "job", times: int = 2) -> None:
+        """Hand a job to whoever does it, twice, because that may happen."""
+        handler = self.parts.parts.bus.handlers[type(event)]
+        for delivery in range(1, times + 1):
+            heard = Heard(
+                event, identity, 1, 1, "", actor="serviceAccount:scanner@demo.iam.entrepot", delivery=delivery
+            )
+            await handler(heard)
 
     def by(self, member: str) -> "RegistryClient":
         return replace(self, member=member)
@@ -151,14 +186,8 @@ async def registry(folder: Path | None = None, **environment: str) -> AsyncGener
     """A registry with everything in memory; with a `folder`, its bytes are there."""
     given = {f"ENTREPOT_REGISTRY_{name.upper()}": value for name, value in environment.items()}
     made = granted(memory_parts("registry", environment=ENVIRONMENT | given))
-    parts = replace(made.parts, blobs=DirectoryBlobs(folder)) if folder else made.parts
-    async with client_of(build(parts), parts) as client:
-        yield RegistryClient(client, made)
-
-
-def config_of(image: Image) -> bytes:
-    digest = orjson.loads(image.manifest)["config"]["digest"]
-    return image.blobs[digest]
-
-
-__all__ = ["CONFIG", "LAYER", "MANIFEST"]
+    parts = replace(made.parts, bus=Remembering(made.parts.bus))
+    parts = replace(parts, blobs=DirectoryBlobs(folder)) if folder else parts
+    service = build(parts)
+    async with client_of(service, parts) as client:
+        yield RegistryClient(client, replace(made, parts=parts), service=service)

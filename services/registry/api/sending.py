@@ -45,9 +45,14 @@ async def _stream(
 ) -> web.StreamResponse:
     response.content_length = span.size
     path = blobs.path(held.object)
-    if path is not None and span.size:
-        return await _send_file(request, response, path, span)
-    return await _send_pieces(request, response, blobs, held, span)
+    try:
+        if path is not None and span.size:
+            return await _send_file(request, response, path, span)
+        return await _send_pieces(request, response, blobs, held, span)
+    except ConnectionError:
+        # The client has gone, which is its good right. Nobody waits for the rest.
+        response.force_close()
+        return response
 
 
 async def _send_file(request: web.Request, response: web.StreamResponse, path: Path, span: Span) -> web.StreamResponse:
