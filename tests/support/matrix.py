@@ -1,7 +1,7 @@
 """Every route of a face, called by nobody, by a stranger and by somebody with the right role."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,14 +51,19 @@ async def try_cell(
     samples: Mapping[str, str] | None = None,
     body: Any = None,
     stranger_gets: tuple[int, ...] = (403,),
+    credentials: Callable[[str], dict[str, str]] = bearer,
 ) -> int:
     """Call the route and assert what must hold for that caller; returns the status.
+
+    `samples` fill the places of the path, by name; `credentials` make a member's headers, where a service does not
+    believe the tokens of `memory_parts`.
 
     Nobody is answered 401 with a challenge, a stranger 403, and who has what the route asks for is neither refused nor
     answered with a defect, whatever it says about the sample thing. Open routes must only not break.
     """
     path = _PLACE.sub(lambda found: ({**SAMPLES, **(samples or {})}).get(found[1], "sample"), cell.route.path)
-    status, headers = await _call(client, cell.route, path, _headers(cell.who), body)
+    given = _headers(cell.who, credentials)
+    status, headers = await _call(client, cell.route, path, given, body)
     if not cell.route.permission:
         assert status < 500, f"{cell}: {status}"
         return status
@@ -69,13 +74,13 @@ async def try_cell(
         case Who.WITHOUT_ROLE:
             assert status in stranger_gets, f"{cell}: {status}"
         case Who.WITH_ROLE:
-            status = await _granted(client, made, cell, path, body)
+            status = await _granted(client, made, cell, path, given, body=body)
             assert status not in (401, 403), f"{cell}: {status}"
             assert status < 500, f"{cell}: {status}"
     return status
 
 
-async def _granted(client: Client, made: MemoryParts, cell: Cell, path: str, body: Any) -> int:
+async def _granted(client: Client, made: MemoryParts, cell: Cell, path: str, headers: dict[str, str], body: Any) -> int:
     """Give the caller what the denials name, one after the other, until there is no denial left."""
     status = 403
     for _ in range(6):
@@ -84,20 +89,23 @@ async def _granted(client: Client, made: MemoryParts, cell: Cell, path: str, bod
             asked = denial.entry["protoPayload"]["authorizationInfo"][0]
             made.grant(asked["resource"], MEMBER, asked["permission"])
         made.journal.events.clear()
-        status, _ = await _call(client, cell.route, path, bearer(MEMBER), body)
+        status, _ = await _call(client, cell.route, path, headers, body)
         if status != 403:
             break
     return status
 
 
-def _headers(who: Who) -> dict[str, str]:
-    return {Who.ANONYMOUS: {}, Who.WITHOUT_ROLE: bearer(STRANGER), Who.WITH_ROLE: bearer(MEMBER)}[who]
+def _headers(who: Who, credentials: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    if who is Who.ANONYMOUS:
+        return {}
+    return credentials(STRANGER if who is Who.WITHOUT_ROLE else MEMBER)
 
 
 async def _call(
     client: Client, route: Route, path: str, headers: dict[str, str], body: Any
 ) -> tuple[int, Mapping[str, str]]:
-    given = {} if route.verb in ("GET", "HEAD", "DELETE") else {"json": body if body is not None else {}}
-    async with client.request(route.verb, path, headers=headers, allow_redirects=False, **given) as answer:
+    verb = "GET" if route.verb == "*" else route.verb
+    given = {} if verb in ("GET", "HEAD", "DELETE") else {"json": body if body is not None else {}}
+    async with client.request(verb, path, headers=headers, allow_redirects=False, **given) as answer:
         await answer.read()
         return answer.status, answer.headers
