@@ -80,7 +80,9 @@ async def try_cell(
     return status
 
 
-async def _granted(client: Client, made: MemoryParts, cell: Cell, path: str, headers: dict[str, str], body: Any) -> int:
+async def _granted(
+    client: Client, made: MemoryParts, cell: Cell, path: str, headers: dict[str, str], *, body: Any
+) -> int:
     """Give the caller what the denials name, one after the other, until there is no denial left."""
     status = 403
     for _ in range(6):
@@ -102,7 +104,7 @@ def _headers(who: Who, credentials: Callable[[str], dict[str, str]]) -> dict[str
 
 
 async def _call(
-    client: Client, route: Route, path: str, headers: dict[str, str], body: Any
+    client: Client, route: Route, path: str, headers: dict[str, str], *, body: Any
 ) -> tuple[int, Mapping[str, str]]:
     verb = "GET" if route.verb == "*" else route.verb
     given = {} if verb in ("GET", "HEAD", "DELETE") else {"json": body if body is not None else {}}
