@@ -52,6 +52,7 @@ def service_user(service: str) -> User:
 def subscriber_user(subscriber: Subscriber) -> User:
     """An outside subscriber in its own account: makes consumers on its copy of the events, and reads."""
     publish = [
+        "$JS.API.INFO",
         "$JS.API.STREAM.INFO.EVENTS",
         "$JS.API.STREAM.NAMES",
         "$JS.API.CONSUMER.CREATE.EVENTS",

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -93,7 +92,8 @@ async def connect(
     endless: bool = True,
 ) -> Client:
     """A connection that reconnects for ever, or, not `endless`, one that ends with its first interruption."""
-    opened = cast("Any", nats).connect(
+    client = Client()
+    opening = cast("Any", client).connect(
         list(address.servers),
         name=name,
         user=address.user or None,
@@ -110,7 +110,13 @@ async def connect(
         error_cb=error,
         closed_cb=closed,
     )
-    return cast("Client", await opened)
+    try:
+        await opening
+    except BaseException:
+        # Also when it is called off: a half-open connection would stay open.
+        await client.close()
+        raise
+    return client
 
 
 def jetstream(connection: Client) -> JetStreamContext:

@@ -9,6 +9,10 @@ from shared.events import Cause, Event
 E = TypeVar("E", bound=Event)
 
 
+AT_ONCE = 8
+"""Handlers of one topic that run beside each other in a replica, unless told."""
+
+
 class BusUnavailable(Exception):
     """The bus did not acknowledge in time; whether it stored the messages is unknown. Publish the same again."""
 
@@ -100,10 +104,11 @@ class Bus(Protocol):
         """Publishes, on a connection of its own."""
         ...
 
-    def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
+    def work(self, event: type[E], handler: Handler[E], *, at_once: int | None = None, long: bool = False) -> None:
         """Take events of a topic from this service's durable, shared with the other replicas; said before `start`.
 
-        `at_once` handlers run beside each other; `long` work keeps its message by heartbeats, one at a time.
+        `at_once` handlers run beside each other, 8 unless told. `long` work keeps its message by heartbeats; it runs
+        one at a time unless told, and a replica takes no more than it runs.
         """
         ...
 

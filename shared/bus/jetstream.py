@@ -68,7 +68,7 @@ class JetStreamBus:
         self._stopping = False
         self._shut_out = 0
 
-    def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
+    def work(self, event: type[E], handler: Handler[E], *, at_once: int | None = None, long: bool = False) -> None:
         """Take events of a topic from this service's durable; said before `start`."""
         self._worker.add(event, handler, at_once=at_once, long=long)
 
@@ -96,6 +96,7 @@ class JetStreamBus:
         self._stopping = True
         if self._broker is not None:
             await _stopped(self._broker)
+            self._worker.let_go()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from shared.bus.broker import Delivery, Durable, Letter, MemoryBroker, Stored
-from shared.bus.face import Handler, Heard, Message
+from shared.bus.face import AT_ONCE, Handler, Heard, Message
 from shared.bus.fates import Again, Arrival, Dead, Fate, Handled, fate_of, show
 from shared.clock import Clock
 from shared.events import Event
@@ -111,9 +111,9 @@ class MemoryBus:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._handled = 0
 
-    def work(self, event: type[E], handler: Handler[E], *, at_once: int = 8, long: bool = False) -> None:
+    def work(self, event: type[E], handler: Handler[E], *, at_once: int | None = None, long: bool = False) -> None:
         """Take events of a topic from this service's durable; said before `start`."""
-        self._works.append(_Work(event, handler, 1 if long else at_once, long))
+        self._works.append(_Work(event, handler, at_once or (1 if long else AT_ONCE), long))
 
     def view(self, events: Sequence[type[Event]], heard: Callable[[Heard[Event]], None]) -> MemoryView:
         """Hear everything of these topics; said before `start`."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import structlog
@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from shared.bus.connection import CONNECT_SECONDS, Address, BusMetrics, jetstream
-from shared.bus.face import Handler
+from shared.bus.face import AT_ONCE, Handler
 from shared.bus.fates import Again, Arrival, Dead, Fate, Handled, fate_of
 from shared.clock import Clock
 from shared.events import Event
@@ -44,11 +44,12 @@ class Work:
     event: type[Event]
     handler: Handler[Any]
     at_once: int
+    long: bool
     durable: str
     subjects: str
     running: int = 0
     last_delivery: float = 0.0
-    subscriber: Any = None
+    subscribers: list[Any] = field(default_factory=list[Any])
 
 
 class Worker:
@@ -61,14 +62,15 @@ class Worker:
         self._connection: Client | None = None
         self._works: list[Work] = []
 
-    def add(self, event: type[Event], handler: Handler[Any], *, at_once: int, long: bool) -> None:
+    def add(self, event: type[Event], handler: Handler[Any], *, at_once: int | None, long: bool) -> None:
         """Take this topic too; said before `subscribe`."""
         topic = BY_NAME.get(event.topic) or Topic(event, said_by=())
         self._works.append(
             Work(
                 event=event,
                 handler=handler,
-                at_once=1 if long else at_once,
+                at_once=at_once or (1 if long else AT_ONCE),
+                long=long,
                 durable=durable_of(self._service, event),
                 subjects=topic.heard_by(self._service),
             )
@@ -82,25 +84,40 @@ class Worker:
     def subscribe(self, broker: NatsBroker, inbox: str) -> None:
         """Tell the broker of all durables."""
         for work in self._works:
-            # Long work comes without workers: one that waits in a buffer would be held by this replica for hours.
-            more: dict[str, Any] = {} if work.at_once == 1 else {"max_workers": work.at_once}
-            work.subscriber = cast("Any", broker).subscriber(
-                work.subjects,
-                durable=work.durable,
-                stream=JStream(work.event.stream, declare=False),
-                pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
-                inbox_prefix=f"{inbox}.".encode(),
-                ack_policy=AckPolicy.MANUAL,
-                decoder=_as_it_is,
-                **more,
-            )
-            work.subscriber(self._taker(work))
+            if work.long:
+                # Each takes one message and holds no other: one that waits in a buffer would be held for hours.
+                work.subscribers = [self._subscriber(work, broker, inbox) for _ in range(work.at_once)]
+            else:
+                work.subscribers = [self._subscriber(work, broker, inbox, max_workers=work.at_once)]
+
+    def _subscriber(self, work: Work, broker: NatsBroker, inbox: str, *, max_workers: int = 1) -> Any:
+        made = cast("Any", broker).subscriber(
+            work.subjects,
+            durable=work.durable,
+            stream=JStream(work.event.stream, declare=False),
+            pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
+            inbox_prefix=f"{inbox}.".encode(),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_as_it_is,
+            max_workers=max_workers,
+        )
+        made(self._taker(work))
+        return made
 
     def halt(self) -> None:
         """Fetch no more. On a closed connection FastStream's loops would spin and let nothing else run."""
         for work in self._works:
-            if work.subscriber is not None:
-                work.subscriber.running = False
+            for subscriber in work.subscribers:
+                subscriber.running = False
+
+    def let_go(self) -> None:
+        """Leave nothing open that a stop on a dead connection has left open."""
+        for subscriber in (one for work in self._works for one in work.subscribers):
+            for task in subscriber.tasks:
+                task.cancel()
+            if hasattr(subscriber, "send_stream"):
+                subscriber.send_stream.close()
+                subscriber.receive_stream.close()
 
     async def await_durables(self, connection: Client) -> None:
         """Wait until every durable exists: they are the provisioner's to make, and it may come later."""
@@ -120,8 +137,9 @@ class Worker:
                     log.error("durable silent, taken up anew", durable=work.durable)
                     self._metrics.restarted(work.durable)
                     work.last_delivery = self._clock.monotonic()
-                    await work.subscriber.stop()
-                    await work.subscriber.start()
+                    for subscriber in work.subscribers:
+                        await subscriber.stop()
+                        await subscriber.start()
 
     async def _exists(self, connection: Client, work: Work) -> bool:
         try:

@@ -41,7 +41,7 @@ def group(email: str, *members: str) -> Message:
 
 async def test_all_is_heard_in_full(world: BusWorld) -> None:
     heard: list[Heard[ImageUntagged]] = []
-    await _listen(world, "scanner", heard)
+    await _listen(world, "cleanup", heard)
     await world.bus("registry").publisher.publish([untagged(7)])
     await until(lambda: heard)
     only = heard[0]
@@ -52,7 +52,7 @@ async def test_all_is_heard_in_full(world: BusWorld) -> None:
 async def test_what_was_said_before_a_service_first_came_is_heard(world: BusWorld) -> None:
     await world.bus("registry").publisher.publish([untagged(1)])
     heard: list[Heard[ImageUntagged]] = []
-    await _listen(world, "scanner", heard)
+    await _listen(world, "cleanup", heard)
     await until(lambda: heard)
 
 
@@ -72,7 +72,7 @@ async def test_many_messages_stay_in_order(world: BusWorld) -> None:
     async def take(event: Heard[ImageUntagged]) -> None:
         heard.append(event)
 
-    bus = world.bus("scanner")
+    bus = world.bus("cleanup")
     bus.work(ImageUntagged, take, at_once=1)
     await bus.start()
     await until(lambda: len(heard) == 200)
@@ -82,7 +82,7 @@ async def test_many_messages_stay_in_order(world: BusWorld) -> None:
 async def test_two_replicas_share_the_work(world: BusWorld) -> None:
     heard: list[list[Heard[ImageUntagged]]] = [[], []]
     for each in heard:
-        await _listen(world, "scanner", each, seconds=0.02)
+        await _listen(world, "cleanup", each, seconds=0.02)
     await world.bus("registry").publisher.publish([untagged(n) for n in range(60)])
     await until(lambda: len(heard[0]) + len(heard[1]) >= 60)
     await asyncio.sleep(0.3)
@@ -91,12 +91,12 @@ async def test_two_replicas_share_the_work(world: BusWorld) -> None:
 
 
 async def test_two_services_each_hear_all(world: BusWorld) -> None:
-    scanner: list[Heard[ImageUntagged]] = []
     cleanup: list[Heard[ImageUntagged]] = []
-    await _listen(world, "scanner", scanner)
+    attestor: list[Heard[ImageUntagged]] = []
     await _listen(world, "cleanup", cleanup)
+    await _listen(world, "attestor", attestor)
     await world.bus("registry").publisher.publish([untagged(n) for n in range(5)])
-    await until(lambda: len(scanner) == len(cleanup) == 5)
+    await until(lambda: len(cleanup) == len(attestor) == 5)
 
 
 async def test_what_is_rejected_is_a_dead_letter_with_its_reason_and_can_be_redriven(world: BusWorld) -> None:
@@ -108,7 +108,7 @@ async def test_what_is_rejected_is_a_dead_letter_with_its_reason_and_can_be_redr
             raise Reject("no such image:\napp \u2013 at all")
         heard.append(event)
 
-    bus = world.bus("scanner")
+    bus = world.bus("cleanup")
     bus.work(ImageUntagged, take)
     await bus.start()
     await world.bus("registry").publisher.publish([untagged(1)])
@@ -116,9 +116,9 @@ async def test_what_is_rejected_is_a_dead_letter_with_its_reason_and_can_be_redr
     async with asyncio.timeout(20):
         while not [letter async for letter in letters.all()]:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
-    found = [letter async for letter in letters.all(service="scanner")]
+    found = [letter async for letter in letters.all(service="cleanup")]
     assert [(letter.service, letter.subject, letter.delivery) for letter in found] == [
-        ("scanner", "image.untagged.acme._.web", 1)
+        ("cleanup", "image.untagged.acme._.web", 1)
     ]
     assert found[0].reason.startswith("no such image:")
     assert found[0].content == untagged(1).content
@@ -134,13 +134,13 @@ async def test_what_is_rejected_is_a_dead_letter_with_its_reason_and_can_be_redr
 @pytest.mark.parametrize("content", [b"", b"no json", b'{"specversion": "1.0"}', b"\xff\x00", b"[" * 3000])
 async def test_what_cannot_be_read_is_a_dead_letter_and_the_next_is_handled(world: BusWorld, content: bytes) -> None:
     heard: list[Heard[ImageUntagged]] = []
-    await _listen(world, "scanner", heard)
+    await _listen(world, "cleanup", heard)
     publisher = world.bus("registry").publisher
     await publisher.publish([Message("x", "image.untagged.acme._.web", content), untagged(2)])
     await until(lambda: heard)
     letters = world.dead()
     async with asyncio.timeout(10):
-        while not (found := [letter async for letter in letters.all(service="scanner")]):  # noqa: ASYNC110
+        while not (found := [letter async for letter in letters.all(service="cleanup")]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert found[0].content == content
     assert "cannot be read" in found[0].reason
@@ -156,7 +156,7 @@ async def test_a_passing_error_is_retried_after_a_delay_not_at_once(world: BusWo
         if event.delivery == 2:
             raise Later("soon", 0.5)
 
-    bus = world.bus("scanner")
+    bus = world.bus("cleanup")
     bus.work(ImageUntagged, take)
     await bus.start()
     await world.bus("registry").publisher.publish([untagged(1)])
@@ -176,7 +176,7 @@ async def test_one_slow_handler_does_not_hold_up_the_others(world: BusWorld) -> 
             await release.wait()
         heard.append(event.sequence)
 
-    bus = world.bus("scanner")
+    bus = world.bus("cleanup")
     bus.work(ImageUntagged, take, at_once=4)
     await bus.start()
     await world.bus("registry").publisher.publish([untagged(n) for n in range(20)])
@@ -211,6 +211,35 @@ async def test_long_work_comes_one_at_a_time_to_each_replica(world: BusWorld) ->
     release.set()
     await until(lambda: sorted(done) == ["0", "1", "2"])
     assert most == [1, 1]
+    await _emptied(world, "JOBS")
+
+
+async def test_long_work_runs_as_many_at_once_as_told_and_takes_no_more(world: BusWorld) -> None:
+    running: list[str] = []
+    release = asyncio.Event()
+
+    async def build(heard: Heard[BuildRequested]) -> None:
+        running.append(heard.event.build)
+        await release.wait()
+
+    bus = world.bus("builder")
+    bus.work(BuildRequested, build, at_once=3, long=True)
+    await bus.start()
+    builds = [BuildRequested(project="p", build=str(n), object="o") for n in range(5)]
+    await bus.publisher.publish([said(one, cause=one.build, producer="builder") for one in builds])
+    await until(lambda: len(running) == 3)
+    await asyncio.sleep(0.5)
+    assert len(running) == 3
+    late: list[str] = []
+
+    async def help_out(heard: Heard[BuildRequested]) -> None:
+        late.append(heard.event.build)
+
+    helper = world.bus("builder")
+    helper.work(BuildRequested, help_out, long=True)
+    await helper.start()
+    await until(lambda: len(late) == 2)
+    release.set()
     await _emptied(world, "JOBS")
 
 
@@ -294,7 +323,7 @@ async def test_a_stop_lets_running_handlers_finish(world: BusWorld) -> None:
         await asyncio.sleep(1)
         done.append(event.sequence)
 
-    bus = world.bus("scanner")
+    bus = world.bus("cleanup")
     bus.work(ImageUntagged, slow, at_once=1)
     await bus.start()
     await world.bus("registry").publisher.publish([untagged(1)])
@@ -303,7 +332,7 @@ async def test_a_stop_lets_running_handlers_finish(world: BusWorld) -> None:
     await bus.stop()
     assert done == [1]
     again: list[Heard[ImageUntagged]] = []
-    await _listen(world, "scanner", again)
+    await _listen(world, "cleanup", again)
     await asyncio.sleep(0.5)
     assert again == []
 

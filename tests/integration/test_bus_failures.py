@@ -39,7 +39,7 @@ def group(email: str) -> Message:
     return said(GroupState(project="acme", email=email), cause=email, producer="identity")
 
 
-async def _note(world: NatsWorld, heard: list[int], service: str = "scanner", at_once: int = 8) -> JetStreamBus:
+async def _note(world: NatsWorld, heard: list[int], service: str = "cleanup", at_once: int = 8) -> JetStreamBus:
     async def take(event: Heard[ImageUntagged]) -> None:
         heard.append(event.sequence)
 
@@ -107,7 +107,7 @@ async def test_a_bus_that_is_away_at_the_start_is_joined_when_it_comes(bus: Nats
     bus.server.stop()
     heard: list[int] = []
     facts: list[str] = []
-    replica = bus.bus_with("scanner", Options(over=bus.over.append))
+    replica = bus.bus_with("cleanup", Options(over=bus.over.append))
 
     async def take(event: Heard[ImageUntagged]) -> None:
         heard.append(event.sequence)
@@ -216,14 +216,14 @@ async def test_a_server_that_does_not_sync_is_refused_unless_loss_is_accepted(tm
 
 async def test_heartbeats_keep_long_work(bus: NatsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "HEARTBEAT_SECONDS", 0.3)
-    await _alter(bus, "scanner-image-untagged", ack_wait=1_000_000_000)
+    await _alter(bus, "cleanup-image-untagged", ack_wait=1_000_000_000)
     calls: list[int] = []
 
     async def take(event: Heard[ImageUntagged]) -> None:
         calls.append(event.delivery)
         await asyncio.sleep(4)
 
-    made = bus.bus("scanner")
+    made = bus.bus("cleanup")
     made.work(ImageUntagged, take)
     await made.start()
     await bus.bus("registry").publisher.publish([untagged(1)])
@@ -236,7 +236,7 @@ async def test_a_replica_that_dies_loses_its_message_to_another(
     bus: NatsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(working, "HEARTBEAT_SECONDS", 3600)
-    await _alter(bus, "scanner-image-untagged", ack_wait=1_000_000_000)
+    await _alter(bus, "cleanup-image-untagged", ack_wait=1_000_000_000)
     deliveries: list[int] = []
 
     async def die_once(event: Heard[ImageUntagged]) -> None:
@@ -244,7 +244,7 @@ async def test_a_replica_that_dies_loses_its_message_to_another(
         if event.delivery == 1:
             await asyncio.sleep(5)
 
-    made = bus.bus("scanner")
+    made = bus.bus("cleanup")
     made.work(ImageUntagged, die_once)
     await made.start()
     await bus.bus("registry").publisher.publish([untagged(1)])
@@ -253,12 +253,12 @@ async def test_a_replica_that_dies_loses_its_message_to_another(
 
 async def test_the_watchdog_takes_a_silent_durable_up_anew(bus: NatsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "SILENCE_SECONDS", 1.0)
-    await _alter(bus, "scanner-image-untagged", ack_wait=1_000_000_000)
+    await _alter(bus, "cleanup-image-untagged", ack_wait=1_000_000_000)
     heard: list[int] = []
     made = await _note(bus, heard)
     await bus.bus("registry").publisher.publish([untagged(1)])
     await until(lambda: heard == [1])
-    for task in made._worker.works[0].subscriber.tasks:
+    for task in made._worker.works[0].subscribers[0].tasks:
         task.cancel()
     await asyncio.sleep(0.1)
     await bus.bus("registry").publisher.publish([untagged(2)])
@@ -266,11 +266,11 @@ async def test_the_watchdog_takes_a_silent_durable_up_anew(bus: NatsWorld, monke
 
 
 async def test_a_message_that_the_server_gave_up_is_a_dead_letter_and_can_be_redriven(bus: NatsWorld) -> None:
-    await _alter(bus, "scanner-image-untagged", ack_wait=200_000_000, max_deliver=2)
+    await _alter(bus, "cleanup-image-untagged", ack_wait=200_000_000, max_deliver=2)
     await bus.bus("registry").publisher.publish([untagged(1)])
-    client = await bus.client("scanner")
+    client = await bus.client("cleanup")
     puller = await client.jetstream().pull_subscribe(
-        "image.untagged.>", durable="scanner-image-untagged", stream="EVENTS"
+        "image.untagged.>", durable="cleanup-image-untagged", stream="EVENTS"
     )
     for _ in range(2):
         await puller.fetch(1, timeout=3)
@@ -283,7 +283,7 @@ async def test_a_message_that_the_server_gave_up_is_a_dead_letter_and_can_be_red
         while not (found := [letter async for letter in letters.all()]):  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.1)
     assert [(one.service, one.delivery, one.content) for one in found] == [
-        ("scanner-image-untagged", 2, untagged(1).content)
+        ("cleanup-image-untagged", 2, untagged(1).content)
     ]
     heard: list[int] = []
     await _note(bus, heard)
@@ -351,7 +351,7 @@ async def test_a_copy_that_a_reader_had_sent_elsewhere_is_not_believed(bus: Nats
     await _note(bus, heard)
     letters = bus.dead()
     async with asyncio.timeout(20):
-        while not [one async for one in letters.all(service="scanner")]:  # noqa: ASYNC110 - another process does it
+        while not [one async for one in letters.all(service="cleanup")]:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.1)
     assert heard == []
 

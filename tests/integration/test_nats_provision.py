@@ -1,0 +1,78 @@
+"""The provisioner on a real server: it shows, does, does once, and loses nothing unsaid."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.client import Client
+
+from infra.nats.__main__ import main
+from infra.nats.provision import Act, Provisioner, ProvisionRefused, provision
+from infra.nats.topology import ADMINISTRATOR, Topology
+from tests.support.bus import NatsWorld, a_nats_world
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[NatsWorld]:
+    async with a_nats_world() as made:
+        yield made
+
+
+@pytest.fixture
+async def connection(bus: NatsWorld) -> Client:
+    return await bus.client(ADMINISTRATOR)
+
+
+async def test_what_is_as_it_should_be_is_left_alone(bus: NatsWorld, connection: Client) -> None:
+    assert bus.over == []
+    topology = Topology(sizes={"JOBS": 40_000})
+    assert await Provisioner(connection).plan(topology.streams(), topology.durables()) == []
+
+
+async def test_a_durable_that_is_missing_is_made_again(bus: NatsWorld, connection: Client) -> None:
+    assert bus.over == []
+    await connection.request("$JS.API.CONSUMER.DELETE.EVENTS.scanner-image-pushed", b"")
+    done = await provision(connection, Topology(sizes={"JOBS": 40_000}))
+    assert [str(change) for change in done] == ["create durable scanner-image-pushed on EVENTS"]
+
+
+async def test_what_would_lose_messages_is_refused_unless_it_is_said(bus: NatsWorld, connection: Client) -> None:
+    assert bus.over == []
+    smaller = Topology(sizes={"JOBS": 20_000})
+    changes = await Provisioner(connection).plan(smaller.streams(), smaller.durables())
+    assert [(change.act, change.stream, change.differences) for change in changes] == [
+        (Act.SHRINK, "JOBS", ("max_bytes: 40000 -> 20000",))
+    ]
+    with pytest.raises(ProvisionRefused, match="JOBS"):
+        await provision(connection, smaller)
+    await provision(connection, smaller, may_shrink=True)
+    assert await Provisioner(connection).plan(smaller.streams(), smaller.durables()) == []
+
+
+async def test_growing_is_an_update(bus: NatsWorld, connection: Client) -> None:
+    assert bus.over == []
+    done = await provision(connection, Topology(sizes={"JOBS": 80_000}))
+    assert [change.act for change in done] == [Act.UPDATE]
+
+
+async def test_a_durable_that_nobody_ordered_is_shown_and_left(bus: NatsWorld, connection: Client) -> None:
+    assert bus.over == []
+    await connection.jetstream().pull_subscribe("image.pushed.>", durable="stranger", stream="EVENTS")
+    done = await provision(connection, Topology(sizes={"JOBS": 40_000}))
+    assert [str(change) for change in done] == ["foreign durable stranger on EVENTS"]
+    assert (await connection.jetstream().consumer_info("EVENTS", "stranger")).name == "stranger"
+
+
+async def test_the_command_plans_and_applies(bus: NatsWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--server", bus.url, "--passwords", str(bus.folder / "passwords")]
+    assert await asyncio.to_thread(main, ["plan", *options]) == 2
+    assert "update stream JOBS" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, ["apply", *options]) == 0
+    assert await asyncio.to_thread(main, ["plan", *options]) == 0
+
+
+async def test_an_unreachable_server_is_said_in_a_sentence(bus: NatsWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    bus.server.stop()
+    options = ["--server", bus.url, "--passwords", str(bus.folder / "passwords")]
+    assert await asyncio.to_thread(main, ["plan", *options]) == 1
+    assert capsys.readouterr().err
