@@ -104,7 +104,7 @@ def _headers(who: Who, credentials: Callable[[str], dict[str, str]]) -> dict[str
 
 
 async def _call(
-    client: Client, route: Route, path: str, headers: dict[str, str], *, body: Any
+    client: Client, route: Route, path: str, headers: dict[str, str], body: Any
 ) -> tuple[int, Mapping[str, str]]:
     verb = "GET" if route.verb == "*" else route.verb
     given = {} if verb in ("GET", "HEAD", "DELETE") else {"json": body if body is not None else {}}
