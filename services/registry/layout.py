@@ -70,7 +70,7 @@ class Layout:
         return self.keys.of(project, "images", repository)
 
     def image(self, name: ImageName) -> str:
-        """Hash: `versions`, how many there are."""
+        """Hash: `versions`, how many there are; `created` and `updated`, the times of the first and last push."""
         return self._of(name, "image")
 
     def versions(self, name: ImageName) -> str:

@@ -40,6 +40,8 @@ class Before:
     """When the version was first uploaded; None where it is new."""
     pointers: tuple[Pointer | None, ...]
     """What each tag pointed at."""
+    first: bool
+    """Whether the image has no version yet."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Pushing:
         if missing:
             raise ReferencesUnknown(missing)
         pointers = [await self.store.pointer(name, tag) for tag in tags]
-        return Before(life, tuple(size for size in sizes if size is not None), known, tuple(pointers))
+        held = tuple(size for size in sizes if size is not None)
+        return Before(life, held, known, tuple(pointers), first=not await self.store.has_image(name))
 
     async def _store(self, name: ImageName, manifest: Manifest) -> None:
         stored = manifest_object(name.project, manifest.digest)
@@ -167,6 +170,8 @@ class _Shelf:
             PutField(key, "uploaded", self.before.known or self.now),
             PutField(key, "updated", self.now),
             PutField(key, "generation", STAMP),
+            PutField(self.layout.image(self.name), "updated", self.now),
+            *([PutField(self.layout.image(self.name), "created", self.now)] if self.before.first else []),
         ]
         return writes if self.before.known else [*writes, *self._entries()]
 

@@ -71,6 +71,11 @@ class Store:
         """How many versions the image has, exactly as state has it."""
         return await self.state.field(self.layout.image(name), "versions")
 
+    async def image_times(self, name: ImageName) -> tuple[str, str]:
+        """When the image was first and last pushed."""
+        created, updated = await self.state.fields(self.layout.image(name), ("created", "updated"))
+        return created or "", updated or ""
+
     async def versions(self, name: ImageName, after: str, limit: int) -> list[str]:
         """A page of digests."""
         return await self.state.members(self.layout.versions(name), after=after, limit=limit)

@@ -40,6 +40,8 @@ def google_routes(registry: Registry, policies: Policies) -> list[Route]:
     guarded = Guarded(REPOSITORY, "artifactregistry.repositories", _METHOD, face.repository_exists)
     return [
         *iam_routes(policies, guarded),
+        # gcloud asks for locations in an older version than for everything else.
+        _read("/v1beta2/projects/{project}/locations", face.locations, "locations.list", "ListLocations"),
         _read("/v1/projects/{project}/locations", face.locations, "locations.list", "ListLocations"),
         _read(LOCATION, face.location, "locations.get", "GetLocation"),
         _read(f"{LOCATION}/repositories", face.list_repositories, "repositories.list", "ListRepositories"),
@@ -174,13 +176,13 @@ class GoogleFace:
         async def read(after: str, limit: int) -> list[tuple[str, dict[str, Any] | None]]:
             images = await self.registry.store.images(record.project, record.repository, after, limit)
             named = [ImageName(record.project, record.repository, image) for image in images]
-            return [(name.image, self.contents.package_json(name)) for name in named]
+            return [(name.image, await self.contents.package_json(name)) for name in named]
 
         return await _page(request, "packages", read)
 
     async def package(self, request: web.Request) -> web.Response:
         """One image."""
-        return json_answer(self.contents.package_json(await self._package(request)))
+        return json_answer(await self.contents.package_json(await self._package(request)))
 
     async def versions(self, request: web.Request) -> web.Response:
         """A page of an image's versions."""

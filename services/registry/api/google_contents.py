@@ -53,9 +53,15 @@ class Contents:
         optional = {"artifactType": facts.artifact_type, "subjectDigest": facts.subject}
         return body | {field: value for field, value in optional.items() if value}
 
-    def package_json(self, name: ImageName) -> dict[str, Any]:
+    async def package_json(self, name: ImageName) -> dict[str, Any]:
         """A Package."""
-        return {"name": self._package(name), "displayName": name.image}
+        created, updated = await self.store.image_times(name)
+        return {
+            "name": self._package(name),
+            "displayName": name.image,
+            "createTime": created,
+            "updateTime": updated,
+        }
 
     async def version_json(self, version: Version, *, full: bool) -> dict[str, Any]:
         """A Version; `full` with the tags that point at it."""
