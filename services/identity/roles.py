@@ -131,8 +131,8 @@ _LOG_CONFIG = (
     | _families("logging", "settings cmekSettings", "get update")
     | _family("logging.buckets", "undelete write copyLogEntries")
     | _family("logging.operations", "get list cancel")
-    | _family("logging.views", _IAM)
 )
+_LOG_VIEW_POLICIES = _family("logging.views", _IAM)
 _QUERIES = _family(
     "logging.queries", "create delete get list update listShared getShared share updateShared deleteShared"
 )
@@ -169,7 +169,7 @@ _EDITOR = _NOTHING.union(
 _OWNER = _NOTHING.union(
     _EDITOR, _AR_ADMIN, _PROJECTS - {"resourcemanager.projects.create"}, _ACCOUNTS, _ACCOUNT_USE, _ACCOUNT_KEYS,
     _ROLES, _DENIALS, _BUILD_APPROVE, _CONNECTIONS, _NOTES, _OCCURRENCES, _ATTESTORS, _POLICY, _CONTINUOUS,
-    _PLATFORM_POLICIES, _ENTRIES, _LOGS, _LOG_CONFIG, _PRIVATE_LOGS, _SECRETS, _VERSIONS,
+    _PLATFORM_POLICIES, _ENTRIES, _LOGS, _LOG_CONFIG, _LOG_VIEW_POLICIES, _PRIVATE_LOGS, _SECRETS, _VERSIONS,
 )  # fmt: skip
 
 _TABLE: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
@@ -334,7 +334,7 @@ _TABLE: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
     (
         "logging.admin",
         "Logging Admin",
-        _ENTRIES | _LOGS | _LOG_META_READ | _LOG_CONFIG | _QUERIES | _PRIVATE_LOGS | _PROJECT_GET,
+        _ENTRIES | _LOGS | _LOG_META_READ | _LOG_CONFIG | _LOG_VIEW_POLICIES | _QUERIES | _PRIVATE_LOGS | _PROJECT_GET,
     ),
     ("logging.viewer", "Logs Viewer", _LOG_VIEWER | _PROJECT_GET),
     ("logging.privateLogViewer", "Private Logs Viewer", _LOG_VIEWER | _PRIVATE_LOGS | _PROJECT_GET),
