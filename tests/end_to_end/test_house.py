@@ -113,6 +113,8 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_is_quick(
     with capsys.disabled():
         print(f"\nfirst start {first:.1f} s, second start {suite.seconds:.1f} s until all services were ready")
     assert suite.entrepot("down").stderr == "stopped\n"
+    assert suite.process is not None
+    assert suite.process.wait(5) == 0
     assert suite.wait_until_gone(1) == {}
 
 

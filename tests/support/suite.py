@@ -36,13 +36,14 @@ class Suite:
     def start(self) -> "Suite":
         """Start it and wait until every service is ready."""
         began = time.monotonic()
-        self.process = subprocess.Popen(
-            [*ENTREPOT, "up", "--data", str(self.data), "--port-base", str(self.base), *self.options],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.data.parent / f"{self.data.name}.log").open("a"),
-            text=True,
-        )
+        with (self.data.parent / f"{self.data.name}.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*ENTREPOT, "up", "--data", str(self.data), "--port-base", str(self.base), *self.options],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                text=True,
+            )
         try:
             self.wait_until_ready()
         except BaseException:
@@ -137,13 +138,14 @@ class Suite:
         self.process.wait(STOP_SECONDS)
 
     def processes(self) -> dict[int, str]:
-        """Every process that was started for this suite: all of them name its folder in their arguments."""
+        """Every process that was started for this suite: each names its folder in its arguments, or works in it."""
         found: dict[int, str] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 arguments = (entry / "cmdline").read_bytes().decode(errors="replace")
+                arguments += str((entry / "cwd").readlink())
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue

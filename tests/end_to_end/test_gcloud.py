@@ -1,0 +1,56 @@
+"""An unmodified gcloud against the suite, by what `entrepot env gcloud` sets."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.layouts import LayoutWriter
+from tests.support.suite import Suite
+
+pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+
+
+@pytest.fixture
+def gcloud(suite: Suite, tmp_path: Path) -> Any:
+    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+
+    def run(*arguments: str) -> Any:
+        done = subprocess.run(
+            ["gcloud", *arguments, "--format=json", "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
+
+    return run
+
+
+@pytest.mark.timeout(300)
+def test_repositories_and_images_are_listed_and_made(suite: Suite, tmp_path: Path, gcloud: Any) -> None:
+    gcloud("artifacts", "repositories", "create", "cloudy", "--location=local", "--repository-format=docker")
+    layout = LayoutWriter(tmp_path / "layout")
+    layout.name(layout.image([{"etc/hello": b"hello"}]), "v1")
+    suite.entrepot("copy", f"oci:{layout.folder}:v1", f"docker://{suite.registry}/demo/cloudy/app:v1")
+    found = gcloud("artifacts", "repositories", "list", "--location=local")
+    assert "projects/demo/locations/local/repositories/cloudy" in [one["name"] for one in found]
+    images = gcloud("artifacts", "docker", "images", "list", "local-docker.pkg.dev/demo/cloudy", "--include-tags")
+    assert images[0]["package"].endswith("demo/cloudy/app")
+    assert "v1" in str(images[0]["tags"])
+
+
+@pytest.mark.timeout(120)
+def test_the_audit_log_is_read(gcloud: Any) -> None:
+    entries = gcloud(
+        "logging", "read", 'protoPayload.methodName:"CreateServiceAccount" OR severity>=NOTICE', "--limit=5"
+    )
+    assert entries
+    assert all("protoPayload" in entry for entry in entries)
