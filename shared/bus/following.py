@@ -31,7 +31,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 PAGE = 256
 IDLE_SECONDS = 2.0
 """How often a quiet stream is asked whether anything is missing."""
-EARLY_SECONDS = 0.05
+EARLY_SECONDS = 0.02
+"""A batch shows when it is sent, which is a moment before it is stored."""
 SNAPSHOT_SECONDS = 60.0
 
 
@@ -106,8 +107,9 @@ class JetStreamView:
                 await self._clock.sleep(1.0)
                 continue
             await self._save()
-            # A batch shows before it is stored: a notice without anything new came too early.
-            await self._until_news(EARLY_SECONDS if noticed and self._position == before else IDLE_SECONDS)
+            too_early = noticed and self._position == before
+            if await self._until_news(EARLY_SECONDS if too_early else IDLE_SECONDS):
+                await self._clock.sleep(EARLY_SECONDS / 4)
 
     def away(self) -> None:
         """The bus could not be reached: what a snapshot told is all there is for now."""
@@ -121,10 +123,11 @@ class JetStreamView:
     async def _notice(self, _message: Msg) -> None:
         self._news.set()
 
-    async def _until_news(self, seconds: float) -> None:
+    async def _until_news(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
+        return self._news.is_set()
 
     async def _confirm(self, connection: Client) -> bool:
         try:

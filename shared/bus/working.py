@@ -239,7 +239,8 @@ def new_broker(address: Address, metrics: BusMetrics, closed: Callable[[], Await
         graceful_timeout=GRACE_SECONDS,
         ack_policy=AckPolicy.MANUAL,
         apply_types=False,
-        logger=logging.getLogger("faststream"),
+        # A name of our own: FastStream hangs handlers on the loggers that it knows by name.
+        logger=logging.getLogger("shared.bus.faststream"),
         log_level=logging.DEBUG,
     )
 
