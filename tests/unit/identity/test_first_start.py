@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import stat
 import time
 from pathlib import Path
@@ -30,6 +29,10 @@ async def begun(service: Service) -> list[asyncio.Task[None]]:
     return tasks
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
 async def ended(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -52,7 +55,7 @@ async def test_the_first_start_writes_one_key_file_that_nobody_else_can_read(tmp
     assert account is not None
     assert list(account.keys) == [file["private_key_id"]]
     assert file["private_key"][40:200] not in repr(memory.store)
-    assert sorted(os.listdir(tmp_path)) == ["admin-key.json", "root.pem"]
+    assert names_in(tmp_path) == ["admin-key.json", "root.pem"]
     await ended(tasks)
 
 

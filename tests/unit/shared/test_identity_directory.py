@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.bus import Heard
 from shared.events import Event, Fact
@@ -218,6 +220,34 @@ def test_reads_are_audited_as_the_configs_of_all_ancestors_say_together() -> Non
     assert found.audits("artifactregistry.googleapis.com", "DATA_READ", REPOSITORY, ADA.member)
     assert not found.audits("artifactregistry.googleapis.com", "DATA_READ", REPOSITORY, CI.member)
     assert not found.audits("artifactregistry.googleapis.com", "DATA_WRITE", REPOSITORY, ADA.member)
+
+
+members = st.sampled_from([ADA.member, CI.member, "group:dev@example.org", "allUsers", "allAuthenticatedUsers"])
+made_bindings = st.builds(
+    bind, st.sampled_from(["roles/reader", "roles/writer"]), members, condition=st.sampled_from(["", "true", "false"])
+)
+made_rules = st.builds(DenyRule, members=st.tuples(members), permissions=st.just((PULL,)))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([REPOSITORY, "projects/demo", "organizations/1"]),
+        st.tuples(st.lists(made_bindings, max_size=3), st.lists(made_rules, max_size=1)),
+    ),
+    st.sampled_from([ADA, CI, ANONYMOUS]),
+    st.sampled_from([PULL, PUSH]),
+)
+def test_the_quick_answer_is_the_one_with_the_reason_and_deny_wins(
+    policies: dict[str, tuple[list[Binding], list[DenyRule]]], caller: Caller, permission: str
+) -> None:
+    found = directory(GroupState(project="", email="dev@example.org", members=(ADA.member,)))
+    for name, (bindings, rules) in policies.items():
+        found.learn(policy(name, *bindings, deny=tuple(rules)))
+    decision = found.decide(caller, permission, REPOSITORY)
+    assert found.allowed(caller, permission, REPOSITORY) is decision.allowed
+    denied = [member for _, rules in policies.values() for rule in rules for member in rule.members]
+    if caller is ADA and permission == PULL and denied and CI.member not in denied:
+        assert not decision
 
 
 def test_what_is_remembered_stays_bounded() -> None:
