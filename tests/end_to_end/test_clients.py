@@ -1,0 +1,141 @@
+"""Unmodified clients against a running suite, told about it by `entrepot env` alone."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.digest import Digest
+from tests.support.layouts import LayoutWriter
+from tests.support.suite import Suite
+
+pytestmark = pytest.mark.timeout(300)
+
+Run = Callable[..., str]
+FILES = [{"etc/os-release": b"ID=debian\nVERSION_ID=12\n"}, {"app.py": b"print('hello')\n" * 4000}]
+INDEX = {"linux/amd64", "linux/arm64"}
+
+
+@pytest.fixture
+def client(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a client by name; skips the test where it is not installed."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def run(name: str, *arguments: str, settings: str = "docker", given: str | None = None) -> str:
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        ran = subprocess.run(
+            [name, *arguments],
+            env=suite.environment(settings),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert ran.returncode == 0, f"{name} {' '.join(arguments)}: {ran.stderr}"
+        return ran.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pushed(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Digest:
+    """The digest of an image of two platforms that lies at clients/app:1."""
+    layout = LayoutWriter(tmp_path_factory.mktemp("image"))
+    digest = layout.name(layout.index({platform: layout.image(FILES, platform) for platform in sorted(INDEX)}), "1")
+    place = f"docker://{suite.registry}/demo/clients/app:1"
+    assert suite.entrepot("copy", f"oci:{layout.folder}:1", place).stdout == f"{digest}\n"
+    return digest
+
+
+def test_entrepot_copies_between_registry_layout_and_archives(suite: Suite, pushed: Digest, tmp_path: Path) -> None:
+    place = f"docker://{suite.registry}/demo/clients/app:1"
+
+    assert suite.entrepot("copy", place, f"oci:{tmp_path}/layout:1").stdout == f"{pushed}\n"
+    assert suite.entrepot("copy", f"oci:{tmp_path}/layout:1", f"oci-archive:{tmp_path}/a.tar:1").stdout == f"{pushed}\n"
+    again = f"docker://{suite.registry}/demo/clients/again:1"
+    assert suite.entrepot("copy", f"oci-archive:{tmp_path}/a.tar:1", again).stdout == f"{pushed}\n"
+    assert suite.entrepot("copy", place, again.replace("again", "mounted")).stdout == f"{pushed}\n"
+
+
+def test_a_docker_archive_goes_in_and_out(suite: Suite, pushed: Digest, tmp_path: Path) -> None:
+    place = f"docker://{suite.registry}/demo/clients/app@{pushed}"
+    suite.entrepot("copy", "--platform", "linux/arm64", place, f"docker-archive:{tmp_path}/app.tar:app:1")
+
+    target = f"docker://{suite.registry}/demo/clients/loaded:1"
+    assert suite.entrepot("copy", f"docker-archive:{tmp_path}/app.tar", target).stdout.startswith("sha256:")
+
+
+def test_skopeo_reads_and_copies(client: Run, suite: Suite, pushed: Digest, tmp_path: Path) -> None:
+    place = f"docker://{suite.registry}/demo/clients/app:1"
+    raw = client("skopeo", "inspect", "--raw", place)
+    client("skopeo", "copy", "--all", place, f"oci:{tmp_path}/layout:1")
+    client("skopeo", "copy", "--all", f"oci:{tmp_path}/layout:1", f"docker://{suite.registry}/demo/clients/skopeo:1")
+
+    assert Digest.of(raw.encode()) == pushed
+    assert "skopeo" in json.dumps(suite.call("registry", images("clients")))
+
+
+def test_skopeo_logs_in_with_a_key_file_and_with_a_token(client: Run, suite: Suite, tmp_path: Path) -> None:
+    for user, password in (("_json_key", suite.admin_key.read_text()), ("oauth2accesstoken", suite.token())):
+        file = f"--authfile={tmp_path}/{user}.json"
+        said = client("skopeo", "login", "-u", user, "--password-stdin", file, suite.registry, given=password)
+        assert "Login Succeeded" in said
+
+
+@pytest.fixture
+def store() -> Iterator[tuple[str, ...]]:
+    """A store of podman's own; it takes no path of more than 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="store") as folder:
+        yield f"--root={folder}/all", f"--runroot={folder}/run", "--storage-driver=vfs"
+
+
+def test_podman_pulls_and_pushes(client: Run, suite: Suite, pushed: Digest, store: tuple[str, ...]) -> None:
+    image = client("podman", *store, "pull", f"{suite.registry}/demo/clients/app@{pushed}").strip()
+    client("podman", *store, "push", image, f"{suite.registry}/demo/clients/podman:1")
+
+    assert "podman" in json.dumps(suite.call("registry", images("clients")))
+
+
+def test_docker_logs_in_without_a_daemon(client: Run, suite: Suite) -> None:
+    said = client(
+        "docker", "login", "-u", "_json_key", "--password-stdin", suite.registry, given=suite.admin_key.read_text()
+    )
+
+    assert "Login Succeeded" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "there"),
+    [
+        ("artifacts repositories list --location=local --format=value(name)", "clients"),
+        (
+            "artifacts docker images list local-docker.pkg.dev/demo/clients --include-tags --format=value(version)",
+            "sha256:",
+        ),
+        ("auth print-access-token", "."),
+        ("projects list --format=value(projectId)", "demo"),
+        ("iam service-accounts list --format=value(email)", "admin@demo.iam.entrepot"),
+        ("logging read logName:activity --limit=5 --format=value(protoPayload.methodName)", ""),
+        ("builds list --format=value(id)", ""),
+        ("container binauthz attestors list --format=value(name)", ""),
+    ],
+)
+def test_gcloud_works_by_settings_alone(client: Run, pushed: Digest, verb: str, there: str) -> None:
+    assert pushed
+    assert there in client("gcloud", *verb.split(), settings="gcloud")
+
+
+def test_gcloud_takes_the_key_file_as_its_account(client: Run, suite: Suite) -> None:
+    client("gcloud", "auth", "activate-service-account", f"--key-file={suite.admin_key}", settings="gcloud")
+
+    assert client("gcloud", "auth", "print-access-token", settings="gcloud").count(".") == 2
+
+
+def images(repository: str) -> str:
+    return f"v1/projects/demo/locations/local/repositories/{repository}/dockerImages"
