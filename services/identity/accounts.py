@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.clock import Ids
 from shared.events.states import AccountKey, AccountState
 from shared.http.errors import InvalidArgument
 from shared.http.etags import etag_of
@@ -140,3 +141,8 @@ def project_of(email: str, domain: str) -> str:
     """The project that an address lies in; empty for one that is nobody's here."""
     project = email.partition("@")[2].removesuffix(f".{domain}")
     return project if PROJECT.fullmatch(project) and email.endswith(f"@{project}.{domain}") else ""
+
+
+def new_unique_id(ids: Ids) -> str:
+    """A number of 21 digits, as Google gives accounts."""
+    return f"1{int.from_bytes(ids.secret(12)) % 10**20:020d}"

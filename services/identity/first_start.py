@@ -12,11 +12,9 @@ from typing import Final
 import orjson
 import structlog
 
-from services.identity.accounts import Account, Key
-from services.identity.api.accounts import new_unique_id
-from services.identity.api.projects import new_project_number, owned_by
+from services.identity.accounts import Account, Key, new_unique_id
 from services.identity.key_files import KeyFile, key_file, new_pair
-from services.identity.projects import Project
+from services.identity.projects import Project, new_project_number, owned_by
 from services.identity.roles import PREDEFINED
 from services.identity.store import ORGANIZATION, Change, Store
 from shared.clock import Clock, Cpu, Ids, rfc3339

@@ -5,9 +5,11 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.events.states import ProjectState
+from shared.clock import Ids
+from shared.events.states import Binding, PolicyState, ProjectState
 from shared.http.errors import InvalidArgument
 from shared.http.etags import etag_of
+from shared.identity.policies import with_etag
 from shared.names import PROJECT
 
 State = Literal["ACTIVE", "DELETE_REQUESTED"]
@@ -126,3 +128,14 @@ def checked_labels(labels: object) -> dict[str, str]:
             raise InvalidArgument("A label's value has up to 63 small letters, digits, '_' and '-'.")
         found[key] = value
     return found
+
+
+def owned_by(project: str, member: str) -> PolicyState:
+    """A new project's policy."""
+    binding = Binding(role="roles/owner", members=(member,))
+    return with_etag(PolicyState(project=project, full_name=f"projects/{project}", bindings=(binding,)), "")
+
+
+def new_project_number(ids: Ids) -> int:
+    """A number of 12 digits, as Google gives projects."""
+    return 10**11 + int.from_bytes(ids.secret(8)) % (9 * 10**11)

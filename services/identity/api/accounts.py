@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.identity.accounts import Account, checked_account_id, checked_text, full_name
+from services.identity.accounts import Account, checked_account_id, checked_text, full_name, new_unique_id
 from services.identity.api.names import Names
 from services.identity.store import Change, Store
 from shared.clock import Ids
@@ -214,11 +214,6 @@ class AccountsFace:
             return after or account
 
         return await self.store.settled(attempt)
-
-
-def new_unique_id(ids: Ids) -> str:
-    """A number of 21 digits, as Google gives accounts."""
-    return f"1{int.from_bytes(ids.secret(12)) % 10**20:020d}"
 
 
 def _described(asked: _Described, paths: tuple[str, ...]) -> Callable[[Account], Account]:

@@ -9,11 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.identity.accounts import project_of
 from services.identity.api.names import Names
-from services.identity.projects import Project, checked_labels, checked_name, checked_project_id
+from services.identity.projects import (
+    Project,
+    checked_labels,
+    checked_name,
+    checked_project_id,
+    new_project_number,
+    owned_by,
+)
 from services.identity.store import Change, Store
 from shared.clock import Clock, Ids, rfc3339
 from shared.events import Event
-from shared.events.states import Binding, PolicyState, ProjectState
+from shared.events.states import ProjectState
 from shared.http.bodies import json_body
 from shared.http.call import call_of
 from shared.http.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -24,7 +31,6 @@ from shared.http.operations import finished
 from shared.http.pages import next_token, page_of
 from shared.http.routes import Audit, Handler, Route
 from shared.http.translation import json_answer
-from shared.identity.policies import with_etag
 from shared.state import Check, Write
 
 V1: Final = "/v1/projects"
@@ -268,17 +274,6 @@ class ProjectsFace:
         """Who may create a project is decided by where it will lie: there is one place."""
         del request
         return self.organization
-
-
-def owned_by(project: str, member: str) -> PolicyState:
-    """A new project's policy."""
-    binding = Binding(role="roles/owner", members=(member,))
-    return with_etag(PolicyState(project=project, full_name=f"projects/{project}", bindings=(binding,)), "")
-
-
-def new_project_number(ids: Ids) -> int:
-    """A number of 12 digits, as Google gives projects."""
-    return 10**11 + int.from_bytes(ids.secret(8)) % (9 * 10**11)
 
 
 _LISTS: Final = "it lists what the caller may see, and nothing to others"
