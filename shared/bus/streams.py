@@ -30,7 +30,10 @@ class Stream:
     seconds: float = 0.0
     """Age at which messages go; 0: never."""
     max_bytes: int = -1
-    """Size at which the oldest message goes, or new ones are refused; -1: as much as the server has."""
+    """Size at which the oldest message goes, or new ones are refused; -1: as much as the server has.
+
+    The server sets this much of the disk aside, and makes no stream where it cannot.
+    """
     dedupe: float = DEDUPE_SECONDS
 
 
@@ -38,10 +41,10 @@ STREAMS: Mapping[str, Stream] = {
     stream.name: stream
     for stream in (
         Stream("EVENTS", Keeps.HISTORY, "what happened", seconds=31 * DAY),
-        Stream("JOBS", Keeps.WORK, "what is to be done; each job has one hearer", max_bytes=2**30),
+        Stream("JOBS", Keeps.WORK, "what is to be done; each job has one hearer", max_bytes=2**28),
         Stream("STATE", Keeps.LAST, "the last word on each thing"),
-        Stream("AUDIT", Keeps.WORK, "audit entries on their way to the audit log", max_bytes=4 * 2**30),
-        Stream("LOGS", Keeps.HISTORY, "build logs as they are written", seconds=DAY, max_bytes=2**30),
+        Stream("AUDIT", Keeps.WORK, "audit entries on their way to the audit log", max_bytes=2**30),
+        Stream("LOGS", Keeps.HISTORY, "build logs as they are written", seconds=DAY, max_bytes=2**28),
         Stream("DEAD", Keeps.HISTORY, "what could not be handled, with the reason", seconds=90 * DAY),
     )
 }
