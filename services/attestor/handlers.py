@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.attestor.attesting import AutoAttestor
-from services.attestor.facts import Fix, Presence, Scan, Tag
+from services.attestor.facts import Evidence, Fix, Presence, Scan, Tag
 from services.attestor.occurrences import Occurrence
 from services.attestor.references import Place, Reference, place_of
 from services.attestor.store import EVIDENCE, PRESENCE, SCAN, Change, Store
@@ -13,7 +13,7 @@ from shared.blobs import BlobMissing, Blobs
 from shared.bus import Heard, Reject
 from shared.events.images import ImageDeleted, ImageEvent, ImagePushed, ImageUntagged
 from shared.events.scans import OccurrenceChanged, ScanCompleted
-from shared.state import DropField, FieldIs, Index, Moved, PutField
+from shared.state import FieldIs, Index, Moved, PutField
 from shared.state.step import Write
 
 TRIES = 16
@@ -22,6 +22,9 @@ IMAGE_CONFIGS = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
+
+WITHDRAWN = Evidence(note="", payload="", signatures=())
+"""Hangs on no note, so that it counts for nobody; kept as a tombstone."""
 
 Fold = Callable[[str | None], str | None]
 """What a field holds after a fact, from what it held before; None: as before."""
@@ -95,7 +98,8 @@ class Handlers:
             return
         key = self._store.version_key(place.project, reference.digest)
         evidence = await self._evidence(event)
-        await self._put_evidence(heard, place.project, Field(key, EVIDENCE + event.occurrence, lambda _: evidence))
+        field = Field(key, EVIDENCE + event.occurrence, lambda before: _last_word(before, evidence))
+        await self._learn(place.project, heard.id, [field])
 
     # Facts.
 
@@ -126,20 +130,15 @@ class Handlers:
             return
         raise Moved
 
-    async def _put_evidence(self, heard: Heard[OccurrenceChanged], project: str, field: Field) -> None:
-        """The last word on an occurrence counts; occurrences are written once and deleted once."""
-        new = field.fold(None)
-        write = PutField(field.key, field.name, new) if new else DropField(field.key, field.name)
-        await self._store.write_facts(project, (), (write,), Change(f"{heard.id} evidence"))
-
-    async def _evidence(self, event: OccurrenceChanged) -> str | None:
+    async def _evidence(self, event: OccurrenceChanged) -> Evidence:
+        """What an occurrence proves; nothing when it is gone."""
         if not event.object:
-            return None
+            return WITHDRAWN
         try:
             occurrence = Occurrence.read(await self._blobs.content(event.object))
-            return occurrence.attestation.evidence(event.note, event.object).stored()
+            return occurrence.attestation.evidence(event.note, event.object)
         except BlobMissing:
-            return None
+            return WITHDRAWN
         except ValueError as error:
             raise Reject("the occurrence cannot be read") from error
 
@@ -150,6 +149,12 @@ class Handlers:
             return top_fixable(await self._blobs.content(event.findings, 32 * 1024 * 1024))
         except (BlobMissing, ValueError):
             return ()
+
+
+def _last_word(before: str | None, evidence: Evidence) -> str | None:
+    """Occurrences are written once and deleted once, so that what is withdrawn never comes back by a late event."""
+    withdrawn = before is not None and Evidence.model_validate_json(before) == WITHDRAWN
+    return None if withdrawn else evidence.stored()
 
 
 def _newer_presence(before: str | None, presence: Presence) -> str | None:

@@ -337,6 +337,8 @@ async def test_an_attestation_by_a_key_of_ones_own_counts_as_soon_as_it_is_heard
     assert (await house.admit(f"{IMAGE}:v1"))["allowed"] is True
     await house.hear(event.model_copy(update={"object": ""}))
     assert (await house.admit(f"{IMAGE}:v1"))["allowed"] is False
+    await house.hear(event)
+    assert (await house.admit(f"{IMAGE}:v1"))["allowed"] is False, "a late event does not bring it back"
 
 
 async def test_attestors_are_made_listed_changed_and_deleted_with_etags(house: House) -> None:
