@@ -132,9 +132,8 @@ class MemoryState:
 
     async def busy_lanes(self) -> list[str]:
         """Lanes of this service that hold entries."""
-        own = (self._keys.lane(partition, "") for partition in self._keys.all_partitions())
-        prefixes = tuple(own)
-        return [name for name, lane in self.store.lanes.items() if lane.entries and name.startswith(prefixes)]
+        own = f"}}:{self._keys.service}:lane:"
+        return [name for name, lane in self.store.lanes.items() if lane.entries and own in name]
 
     async def woken(self) -> AsyncIterator[str]:
         """Names of lanes that got entries."""
