@@ -18,6 +18,10 @@ def build(parts: Parts) -> Service:
     """The audit log from its parts."""
     settings = parts.own(AuditLogSettings)
     log = AuditLog(parts.blobs, parts.clock)
+    parts.metrics.watch("audit_log_entries", "Entries in the log.", lambda: log.head.sequence)
+    parts.metrics.watch(
+        "audit_log_missing", "Entries that their producers numbered and that have not come.", log.completeness_missing
+    )
     sequencer = Sequencer(log, parts.clock, settings.linger_seconds)
     handlers = Handlers(sequencer, parts.clock)
     for topic in (AuditActivity, AuditAccess, AuditSystem, AuditDenied):

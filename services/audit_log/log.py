@@ -54,6 +54,10 @@ class AuditLog:
         self.problem = ""
         """Why nothing can be appended or read: the log in the bucket is not as it was written."""
 
+    def completeness_missing(self) -> int:
+        """How many entries have not come, as far as this replica has followed."""
+        return self.completeness.missing()
+
     async def follow(self) -> None:
         """Read what others appended. Raises SegmentBroken when the log is not as it was written."""
         async with self._turn:

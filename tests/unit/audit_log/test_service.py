@@ -169,6 +169,7 @@ async def test_a_gap_in_a_producers_numbers_shows_until_it_is_filled(house: Hous
     _, found = await house.call("GET", "/v1/projects/demo/auditLog:completeness")
     (source,) = found["incompleteSources"]
     assert (source["producer"], source["gaps"]) == ("registry", [{"first": 2, "last": 2}])
+    assert b"entrepot_audit_log_missing 1.0" in await (await house.client.get("/metrics")).read()
     await house.hear(activity("e2"), sequence=2)
     assert (await house.call("GET", "/v1/projects/demo/auditLog:completeness"))[1]["complete"] is True
 
