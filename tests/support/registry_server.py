@@ -15,6 +15,7 @@ from services.registry.app import build
 from shared.blobs.directory import DirectoryBlobs
 from shared.clock import SystemClock
 from shared.process import Parts
+from shared.telemetry.logs import log_to
 from tests.support.parts import memory_parts
 from tests.support.registry import ADA, ENVIRONMENT, granted
 
@@ -50,4 +51,5 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    log_to(sys.stderr, "warning", "registry")
     asyncio.run(main(Path(sys.argv[1])))
