@@ -49,6 +49,12 @@ class Connection:
             self._writer.close()
             await self._writer.wait_closed()
 
+    def drop(self) -> None:
+        """Forget a connection that broke; the next call opens another."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+
     async def _answer(self, verb: str, *, keep: bool) -> Answer:
         assert self._reader is not None
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
