@@ -21,7 +21,7 @@ from tests.simulation.witness import End, compare
 from tests.simulation.world import World
 
 PROCESSES = 2
-SETS = 50
+SETS = 20
 """How many sets of changes there are; the storm is another one for every seed."""
 
 

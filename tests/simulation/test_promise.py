@@ -34,8 +34,8 @@ def test_every_seed_ends_as_if_nothing_had_happened(capsys: pytest.CaptureFixtur
             failures.append(told(outcome))
     with capsys.disabled():
         totals = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        seconds = time.monotonic() - started
-        print(f"\n{len(seeds)} seeds in {seconds:.0f} s by {PROCESSES} processes, {len(failures)} failed")
+        spent = f"{time.monotonic() - started:.0f} s and {_cpu() - before:.0f} s of CPU"
+        print(f"\n{len(seeds)} seeds in {spent} by {PROCESSES} processes, {len(failures)} failed")
         print(f"{steps} steps, {virtual / 3600:.1f} virtual hours; {totals}")
     assert not failures, "\n\n".join(failures[:3])
     assert counts["changes"] == CHANGES * len(seeds)
