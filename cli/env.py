@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -82,11 +83,12 @@ def docker(data: str) -> None:
 @suite.data_option
 @suite.project_option
 def sh(data: str, project: str) -> None:
-    """What further entrepot commands and scripts need: addresses, data folder, project, key file."""
+    """What further entrepot commands and scripts need: addresses, data folder, project, key file, PATH."""
     found = suite.of(data)
     settings = {f"ENTREPOT_{name.upper()}_ADDRESS": found.address(name) for name in found.addresses}
     settings |= {"ENTREPOT_PROJECT": project, "ENTREPOT_REGISTRY": found.registry_host}
     settings["ENTREPOT_KEY_FILE"] = str(account.key_path(found).absolute())
+    settings["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     if found.data:
         settings["ENTREPOT_DATA"] = str(found.data)
     _export(settings)

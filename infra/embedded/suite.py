@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -148,7 +149,8 @@ def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
     for service in ports.SERVICES:
         log = f"   not ready yet; see {place.folder.log(service)}" if service in waiting else ""
         lines.append(f"  {service.replace('_', '-'):<11}{place.address(service)}{log}")
-    data = _shell_path(place.folder.root)
+    entrepot, data = _shell_path(Path(sys.executable).with_name("entrepot")), _shell_path(place.folder.root)
+    where = "" if data == "./.entrepot" else f" --data {data}"
     lines += [
         f"  {'data':<11}{place.folder.root}",
         f"  {'admin key':<11}{place.admin_key}",
@@ -157,10 +159,10 @@ def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
     ]
     host = place.address("registry").removeprefix("http://")
     lines += [
-        f"  entrepot status --data {data}",
-        f"  entrepot events tail --data {data}",
-        f"  entrepot copy --data {data} oci:FOLDER docker://{host}/{services.PROJECT}/web/app:1",
-        f'  eval "$(entrepot env gcloud --data {data})" && gcloud artifacts repositories list --location=local',
+        f"  {entrepot} status{where}",
+        f"  {entrepot} events tail{where}",
+        f"  {entrepot} copy{where} oci:FOLDER docker://{host}/{services.PROJECT}/web/app:1",
+        f'  eval "$({entrepot} env gcloud{where})" && gcloud artifacts repositories list --location=local',
     ]
     return "\n".join(lines)
 
