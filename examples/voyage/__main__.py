@@ -43,11 +43,11 @@ def _sail(ship: Ship, log: LogBook, cache: Path) -> int:
     try:
         Voyage(ship, lookout, log, cache).sail()
     except Aground as aground:
-        print(f"\naground: {aground}", file=sys.stderr)  # noqa: T201 - what this program is for
+        print(f"\naground: {aground}", file=sys.stderr)
         return 1
     finally:
         lookout.stop()
-    print(f"\nThe voyage took {log.total():.1f} s in all.")  # noqa: T201
+    print(f"\nThe voyage took {log.total():.1f} s in all.")
     return 0
 
 
@@ -68,7 +68,7 @@ def _wait(ship: Ship, started: "subprocess.Popen[bytes] | None") -> None:
 def _stay(started: "subprocess.Popen[bytes] | None", *, stay: bool) -> int:
     if started is None or not stay:
         return 0
-    print("The suite stays until Ctrl-C.")  # noqa: T201
+    print("The suite stays until Ctrl-C.")
     try:
         return started.wait()
     except KeyboardInterrupt:

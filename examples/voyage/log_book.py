@@ -16,13 +16,13 @@ class LogBook:
     def leg(self, heading: str) -> Generator[None]:
         """One leg of the voyage, with its time at its end."""
         began = time.monotonic()
-        print(f"\n{heading}", flush=True)  # noqa: T201 - what this program is for
+        print(f"\n{heading}", flush=True)
         yield
-        print(f"  ({time.monotonic() - began:.1f} s)", flush=True)  # noqa: T201
+        print(f"  ({time.monotonic() - began:.1f} s)", flush=True)
 
     def line(self, words: str) -> None:
         """One thing that was read back."""
-        print(f"  {words}", flush=True)  # noqa: T201
+        print(f"  {words}", flush=True)
 
     def total(self) -> float:
         """Seconds since the beginning."""

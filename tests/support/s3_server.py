@@ -64,7 +64,7 @@ def _wait_until_ready(address: str, server: "subprocess.Popen[bytes]", log: Path
         if server.poll() is not None:
             break
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(address, timeout=1).close()  # noqa: S310 - an address of our own
+            urllib.request.urlopen(address, timeout=1).close()
             return
         time.sleep(0.1)
     raise RuntimeError(f"the store did not start: {log.read_text(errors='replace')[-2000:]}")
