@@ -14,6 +14,7 @@ from services.scanner.advisories.database import Feed, Gathering, Tally
 from services.scanner.advisories.reading import documents
 from services.scanner.advisories.record import Span
 from services.scanner.matching import affects
+from services.scanner.seed import seed
 
 FOLDER = Path(__file__).parents[4] / "shared" / "advisories"
 
@@ -151,3 +152,22 @@ def test_fixes_of_debian_in_osv_form_match_older_versions_alone() -> None:
             fixed = found[row.aliases[0]][0]
             assert not affects(row, fixed)
             assert affects(row, f"{fixed}~before")
+
+
+def test_the_seed_says_what_the_python_database_says(pypa: Database) -> None:
+    ours = read(seed())
+    assert (ours.tally.unusable, ours.tally.empty) == (0, 0)
+    compared = 0
+    for name in ours.feed.names():
+        for row in ours.feed.named(name):
+            theirs = [one for one in pypa.feed.named(name) if one.name == row.name]
+            assert all(one.spans == row.spans for one in theirs), name
+            compared += bool(theirs)
+    assert compared == 14
+
+
+def test_every_advisory_of_the_seed_is_rated_and_has_a_fix() -> None:
+    ours = read(seed())
+    rows = [row for name in ours.feed.names() for row in ours.feed.named(name)]
+    assert len(rows) == ours.tally.records
+    assert all(row.rating.score and all(span.end for span in row.spans) for row in rows)
