@@ -16,7 +16,11 @@ from examples.voyage.wheels import MENDED, OLD, Release, site_packages
 
 PROJECT, REPOSITORY, IMAGE = "demo", "harbour", "clock"
 ATTESTOR = f"projects/{PROJECT}/attestors/no-known-flaws"
-ADVISORIES = Path(__file__).parent / "advisories"
+ADVISORIES = {
+    "seed": Path(__file__).parents[2] / "services" / "scanner" / "seed" / "advisories.json",
+    "voyage": Path(__file__).parent / "advisories",
+}
+"""By source: facts about published libraries, and one about the demo's own application."""
 
 _POLICIES = {
     "old-versions": {
@@ -61,8 +65,9 @@ class Voyage:
     # 1
 
     def _load_advisories(self) -> None:
-        said = self.ship.ask("advisories", "import", str(ADVISORIES), "--source", "voyage")
-        self.log.line(f"advisories of {said['source']}: {said['records']}")
+        for source, place in ADVISORIES.items():
+            said = self.ship.ask("advisories", "import", str(place), "--source", source)
+            self.log.line(f"advisories of {said['source']}: {said['records']}")
 
     def _set_policy(self) -> None:
         """An attestor that signs what a scan finds clean of MEDIUM and worse, and a policy that wants it."""
