@@ -76,9 +76,9 @@ class BuildAccount:
         return jwt.encode(header, claims, RSAKey.import_key(self._key.private_key), algorithms=["RS256"])
 
 
-def write_auth_file(path: Path, host: str, token: str) -> None:
-    """Write the file that container clients read credentials from, for one host; mode 0600."""
+def write_auth_file(path: Path, home: str, token: str) -> None:
+    """Write the file that container clients read credentials from, for what lies under `home`; mode 0600."""
     secret = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
-    content = orjson.dumps({"auths": {host: {"auth": secret}}})
+    content = orjson.dumps({"auths": {home: {"auth": secret}}})
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

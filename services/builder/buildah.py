@@ -34,7 +34,7 @@ class Buildah:
     workspace: Workspace
     account: BuildAccount | None
     home: str
-    """Host and port of the registry that the account belongs to."""
+    """Host and port of the registry that the account belongs to, and the build's project: nowhere else it logs in."""
     runtime: Path
 
     @staticmethod

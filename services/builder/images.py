@@ -43,23 +43,27 @@ class ImageStore:
         self._ids = ids
         self._pulling: dict[str, asyncio.Lock] = {}
 
-    async def ready(self, reference: Reference) -> StepImage:
-        """The image, pulled if need be. Raises ImageUnavailable or LayerRefused."""
-        digest, manifest = await self._registry.manifest(reference)
+    async def ready(self, reference: Reference, project: str) -> StepImage:
+        """The image, pulled if need be, for a build of a project. Raises ImageUnavailable or LayerRefused.
+
+        Whether that project may have it is asked of the registry each time, also for what was unpacked before.
+        """
+        registry = self._registry.within(project)
+        digest, manifest = await registry.manifest(reference)
         async with self._pulling.setdefault(digest, asyncio.Lock()):
             home = self._folder / digest.hex
             if not await asyncio.to_thread((home / "config.json").exists):
-                await self._pull(reference, manifest, home)
+                await self._pull(registry, reference, manifest, home)
         return _step_image(reference, digest, home)
 
-    async def _pull(self, reference: Reference, manifest: dict[str, Any], home: Path) -> None:
+    async def _pull(self, registry: RegistryClient, reference: Reference, manifest: dict[str, Any], home: Path) -> None:
         """Unpack beside, then rename: a folder with that name is whole."""
         fresh = self._folder / f"{self._ids.new()}.partial"
         await asyncio.to_thread((fresh / "root").mkdir, parents=True)
         try:
             for layer in manifest["layers"]:
-                await self._add_layer(reference, Digest.parse(str(layer["digest"])), fresh)
-            config = await self._registry.blob(reference, Digest.parse(str(manifest["config"]["digest"])))
+                await _add_layer(registry, reference, Digest.parse(str(layer["digest"])), fresh)
+            config = await registry.blob(reference, Digest.parse(str(manifest["config"]["digest"])))
             await asyncio.to_thread((fresh / "config.json").write_bytes, config)
             await asyncio.to_thread(fresh.rename, home)
         except (KeyError, TypeError, ValueError) as malformed:
@@ -67,13 +71,14 @@ class ImageStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
 
-    async def _add_layer(self, reference: Reference, digest: Digest, fresh: Path) -> None:
-        packed = fresh / "layer"
-        await self._registry.download(reference, digest, packed)
-        complaint = await unpack_into(packed, fresh / "root")
-        if complaint:
-            raise LayerRefused(f"{reference}, layer {digest}: {complaint}")
-        await asyncio.to_thread(packed.unlink)
+
+async def _add_layer(registry: RegistryClient, reference: Reference, digest: Digest, fresh: Path) -> None:
+    packed = fresh / "layer"
+    await registry.download(reference, digest, packed)
+    complaint = await unpack_into(packed, fresh / "root")
+    if complaint:
+        raise LayerRefused(f"{reference}, layer {digest}: {complaint}")
+    await asyncio.to_thread(packed.unlink)
 
 
 async def unpack_into(layer: Path, root: Path) -> str:

@@ -15,6 +15,7 @@ from services.builder.references import Reference
 from shared.digest import Digest
 
 MAX_MANIFEST = 8 * 1024 * 1024
+MAX_LAYER = 16 * 1024**3
 PIECE = 256 * 1024
 
 INDEX_TYPES = (
@@ -31,13 +32,23 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 class RegistryClient:
-    """Pulls. The account's token is sent only to the registry that this builder belongs to."""
+    """Pulls. The account's token is sent only to the registry that this builder belongs to, for one project's images.
 
-    def __init__(self, session: aiohttp.ClientSession, home: str, account: BuildAccount | None) -> None:
-        """`home` is that registry's host and port."""
+    The account may pull in every project. Whoever may build in one must not come by the images of another through it.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, home: str, account: BuildAccount | None, project: str = ""
+    ) -> None:
+        """`home` is that registry's host and port; without a project all pulls are anonymous."""
         self._session = session
         self._home = home
         self._account = account
+        self._project = project
+
+    def within(self, project: str) -> "RegistryClient":
+        """The same for the builds of a project."""
+        return RegistryClient(self._session, self._home, self._account, project)
 
     async def manifest(self, reference: Reference) -> tuple[Digest, dict[str, Any]]:
         """The image manifest for this machine, through an index where there is one. Raises ImageUnavailable."""
@@ -55,12 +66,14 @@ class RegistryClient:
 
     async def download(self, reference: Reference, digest: Digest, target: Path) -> None:
         """A layer into a file, hashed on the way. Raises ImageUnavailable."""
-        running = hashlib.new(digest.algorithm)
+        running, size = hashlib.new(digest.algorithm), 0
         async with await self._open(reference, f"blobs/{digest}") as answer:
             with target.open("wb") as file:
                 async for piece in answer.content.iter_chunked(PIECE):
                     running.update(piece)
-                    file.write(piece)
+                    size += file.write(piece)
+                    if size > MAX_LAYER:
+                        raise ImageUnavailable(f"{reference}: {digest} is over {MAX_LAYER} bytes")
         if running.hexdigest() != digest.hex:
             raise ImageUnavailable(f"{reference}: the bytes of {digest} have another digest")
 
@@ -102,15 +115,17 @@ class RegistryClient:
         return answer
 
     async def _token_for(self, reference: Reference, challenge: str) -> str:
-        """Follow a Bearer challenge; anonymous except at home."""
+        """Follow a Bearer challenge; anonymous except at home, in the build's own project."""
         found = dict(_PARAMETER.findall(challenge))
         if not challenge.lower().startswith("bearer ") or "realm" not in found:
             raise ImageUnavailable(f"{reference}: the registry wants a login of a kind this builder does not speak")
-        login = None
-        if reference.host == self._home and self._account is not None:
-            login = aiohttp.BasicAuth("oauth2accesstoken", await self._account.token())
+        headers: dict[str, str] = {}
+        at_home = reference.host == self._home and reference.name.partition("/")[0] == self._project
+        if at_home and self._account is not None:
+            login = aiohttp.encode_basic_auth("oauth2accesstoken", await self._account.token())
+            headers = {"Authorization": login}
         query = {"service": found.get("service", ""), "scope": f"repository:{reference.name}:pull"}
-        async with self._session.get(found["realm"], params=query, auth=login) as answer:
+        async with self._session.get(found["realm"], params=query, headers=headers) as answer:
             if answer.status != 200:
                 raise ImageUnavailable(f"{reference}: the token service answered {answer.status}")
             said = orjson.loads(await answer.read())

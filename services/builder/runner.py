@@ -91,13 +91,15 @@ class Attempt:
         self._workspace = Workspace(worker.folder / "builds" / f"{record.id}-{record.attempt}")
         place = (record.project, record.id, record.attempt)
         self._log = Log(worker.blobs, worker.journal, worker.clock, place, self._cause)
-        self._buildah = Buildah(self._workspace, worker.account, worker.registry, worker.sandbox.binary)
+        home = f"{worker.registry}/{record.project}"
+        self._buildah = Buildah(self._workspace, worker.account, home, worker.sandbox.binary)
         self._steps = Steps(
             request=request,
             workspace=self._workspace,
             sandbox=worker.sandbox,
             images=worker.images,
             buildah=self._buildah,
+            project=record.project,
             limits=worker.limits,
             write=self._log.write,
             prefix=f"{record.id}-{record.attempt}",

@@ -45,6 +45,7 @@ class Steps:
     sandbox: Sandbox
     images: ImageStore
     buildah: Buildah
+    project: str
     limits: Limits
     write: Callable[[str, bytes], None]
     """Takes a step's label and one line of its output."""
@@ -75,7 +76,7 @@ class Steps:
     async def _start(self, position: int, step: BuildStep) -> tuple[Running, str]:
         if Buildah.wanted(step.name):
             return await self.buildah.start(step.args, directory_of(step)), ""
-        image = await self.images.ready(parse_reference(step.name))
+        image = await self.images.ready(parse_reference(step.name), self.project)
         return await self.sandbox.start(await asyncio.to_thread(self._spec, position, step, image)), image.digest
 
     def _spec(self, position: int, step: BuildStep, image: StepImage) -> StepSpec:
