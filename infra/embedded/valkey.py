@@ -53,9 +53,14 @@ def run(program: Path, folder: DataFolder, port: int) -> None:
 
 def answers(folder: DataFolder, port: int) -> bool:
     """Whether the server has loaded its data and takes commands."""
+    return takes_commands("127.0.0.1", port, password(folder, LAUNCHER).read_text())
+
+
+def takes_commands(host: str, port: int, password: str) -> bool:
+    """The same of a server anywhere, asked with the launcher's password."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as line:
-            line.sendall(f"AUTH {LAUNCHER} {password(folder, LAUNCHER).read_text()}\r\nPING\r\n".encode())
+        with socket.create_connection((host, port), timeout=2) as line:
+            line.sendall(f"AUTH {LAUNCHER} {password}\r\nPING\r\n".encode())
             heard = b""
             while heard.count(b"\r\n") < 2 and (more := line.recv(256)):
                 heard += more
