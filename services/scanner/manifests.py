@@ -20,6 +20,11 @@ INDEXES = frozenset(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     }
 )
+HELD = frozenset(
+    {f"application/vnd.oci.image.layer.v1.tar{packing}" for packing in ("", "+gzip", "+zstd")}
+    | {f"application/vnd.docker.image.rootfs.diff.tar{packing}" for packing in ("", ".gzip", ".zstd")}
+)
+"""Layers of these types are held by the repository that has the manifest, unless they name other addresses."""
 _NO_ARCHIVES = ("application/vnd.in-toto", "application/vnd.oci.empty")
 
 MOST_LAYERS = 1024
@@ -46,12 +51,18 @@ class Descriptor(_Wire):
     digest: str
     size: int = 0
     platform: _Platform | None = None
+    urls: Any = None
     annotations: dict[str, str] = {}
 
     @field_validator("digest")
     @classmethod
     def _well_formed(cls, digest: str) -> str:
         return Digest.parse(digest)
+
+    @property
+    def may_lie_elsewhere(self) -> bool:
+        """Whether somebody may name this digest in a manifest without having the bytes."""
+        return bool(self.urls) or self.media_type not in HELD
 
 
 class Manifest(_Wire):

@@ -1,6 +1,7 @@
 """Debian packages: the status file of dpkg, or one file each in status.d, as small images have them."""
 
 import re
+from collections.abc import Iterator
 
 from services.scanner.inventory.package import NotReadable, Package, sane
 
@@ -16,22 +17,31 @@ _LANGUAGE_FILE = re.compile(
 )
 
 
-def packages(content: bytes) -> tuple[list[Package], int]:
-    """The installed packages of a status file, or of one file of status.d, and how many paragraphs are malformed."""
-    found, malformed = list[Package](), 0
-    for paragraph in _BLANK_LINE.split(content):
-        fields = {name.decode(): value.decode(errors="replace").strip() for name, value in _FIELD.findall(paragraph)}
+def packages(content: bytes) -> Iterator[Package | None]:
+    """The installed packages of a status file, or of one file of status.d; None for each malformed paragraph.
+
+    One by one, so that whoever has heard enough can stop.
+    """
+    for paragraph in _paragraphs(content):
+        fields = {found[1].decode(): found[2].decode(errors="replace").strip() for found in _FIELD.finditer(paragraph)}
         if fields and _installed(fields.get("Status")):
             try:
-                found.append(_package(fields))
+                yield _package(fields)
             except NotReadable:
-                malformed += 1
-    return found, malformed
+                yield None
 
 
-def owned_language_files(content: bytes) -> list[str]:
+def owned_language_files(content: bytes) -> Iterator[str]:
     """Of the files that a list says its package owns, those that describe packages of Python or Node.js."""
-    return [found.decode(errors="replace") for found in _LANGUAGE_FILE.findall(content)]
+    return (found[1].decode(errors="replace") for found in _LANGUAGE_FILE.finditer(content))
+
+
+def _paragraphs(content: bytes) -> Iterator[bytes]:
+    start = 0
+    for gap in _BLANK_LINE.finditer(content):
+        yield content[start : gap.start()]
+        start = gap.end()
+    yield content[start:]
 
 
 def _installed(status: str | None) -> bool:

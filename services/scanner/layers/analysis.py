@@ -14,6 +14,8 @@ from services.scanner.layers.walking import Kind, Member, TarWalk
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+_PATH = 64
+"""Characters of a path that weigh as much as one more fact."""
 
 # One look at the raw path rules out nearly all members, before anything is decoded.
 _MAYBE = re.compile(
@@ -56,6 +58,7 @@ class LayerAnalysis:
             members=self._members,
             unpacked=self._unpacking.unpacked,
             unreadable=self._unreadable,
+            remembered=self._remembered,
         )
 
     def _asked(self, member: Member) -> bool:
@@ -79,9 +82,19 @@ class LayerAnalysis:
         self._forget(path)
         if member.kind is Kind.FILE and not member.sparse:
             self._reader = reader
-            return True
+            return self._readable(path, member, reader)
         self._files[path] = self._files.get(_clean(member.target), ()) if member.kind is Kind.HARD_LINK else ()
-        self._remember(1 + len(self._files[path]))
+        self._remember(path, 1 + len(self._files[path]))
+        return False
+
+    def _readable(self, path: str, member: Member, reader: _Reader) -> bool:
+        """Whether the content has a size that it may have; dpkg's status and lists tell of many packages or files."""
+        if reader in {self._read_status, self._read_list} or member.size <= self._limits.description:
+            return True
+        self._unreadable += 1
+        if reader != self._read_distribution:
+            self._files[path] = ()
+            self._remember(path)
         return False
 
     def _found(self, member: Member, content: bytes) -> None:
@@ -96,7 +109,7 @@ class LayerAnalysis:
             found.pop(path, None)
 
     def _whiteout(self, folder: str, name: str) -> None:
-        self._remember(1)
+        self._remember(f"{folder}/{name}")
         if name == _OPAQUE:
             self._emptied.append(folder)
         elif not name.startswith(".wh..wh."):  # names of the storage driver's own
@@ -122,29 +135,36 @@ class LayerAnalysis:
         self._distributions[path] = distribution.distribution(content)
 
     def _read_list(self, path: str, content: bytes) -> None:
-        owned = tuple(dpkg.owned_language_files(content))
+        owned: list[str] = []
+        for file in dpkg.owned_language_files(content):
+            self._remember(file)
+            owned.append(file)
         if owned:
-            self._owned[path] = owned
-            self._remember(len(owned))
+            self._owned[path] = tuple(owned)
 
     def _read_status(self, path: str, content: bytes) -> None:
-        found, malformed = dpkg.packages(content)
+        self._remember(path)
+        found: list[Package] = []
+        for package in dpkg.packages(content):
+            if package is None:
+                self._unreadable += 1
+            else:
+                self._remember(path="")
+                found.append(package)
         self._files[path] = tuple(found)
-        self._unreadable += malformed
-        self._remember(1 + len(found))
 
     def _read_pypi(self, path: str, content: bytes) -> None:
         self._files[path] = ()
+        self._remember(path)
         self._files[path] = (pypi.package(content),)
-        self._remember(1)
 
     def _read_npm(self, path: str, content: bytes) -> None:
         self._files[path] = ()
+        self._remember(path)
         self._files[path] = (npm.package(content),)
-        self._remember(1)
 
-    def _remember(self, count: int) -> None:
-        self._remembered += count
+    def _remember(self, path: str, count: int = 1) -> None:
+        self._remembered += count + len(path) // _PATH
         if self._remembered > self._limits.facts:
             raise LayerRefused(f"the layer says more than {self._limits.facts} things about packages")
 

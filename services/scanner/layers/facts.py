@@ -30,6 +30,8 @@ class LayerFacts(BaseModel):
     unpacked: int = 0
     unreadable: int = 0
     """Files that should describe packages and do not."""
+    remembered: int = 0
+    """How much all of this is, counted as `Limits.facts` counts."""
 
     def written(self) -> bytes:
         """The facts as they are stored."""

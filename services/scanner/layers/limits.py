@@ -25,9 +25,11 @@ class Limits:
     """Bytes of one pax header or GNU long name."""
     file: int = 64 * MIB
     """Bytes of one file that is read; the package database of a large system has some 10 MiB."""
+    description: int = 2 * MIB
+    """Bytes of a file that describes one package or the distribution. JSON takes thirty times its size in memory."""
     read: int = 512 * MIB
     """Bytes of all files that are read."""
-    facts: int = 500_000
-    """Packages, owned files and whiteouts that are remembered of one archive."""
+    facts: int = 250_000
+    """Packages, owned files and whiteouts that are remembered of one archive, and of one image; a long path is many."""
     window: int = 64 * MIB
     """Memory that a zstd stream may ask for."""

@@ -33,8 +33,11 @@ class Reader:
         manifest = await self._manifest(project, digest)
         if not manifest.is_index:
             return [await self._inventory(project, digest, manifest)]
-        images = manifest.images()
-        return [await self._inventory(project, one.digest, await self._listed(project, one)) for one in images]
+        found: list[Inventory] = []
+        for one in manifest.images():
+            found.append(await self._inventory(project, one.digest, await self._listed(project, one)))
+            self._refuse_too_much(sum(len(inventory.installed) for inventory in found))
+        return found
 
     async def _listed(self, project: str, image: Descriptor) -> Manifest:
         try:
@@ -46,15 +49,39 @@ class Reader:
         return Manifest.read(await self._blobs.content(manifest_object(project, digest), _MANIFEST_LIMIT))
 
     async def _inventory(self, project: str, digest: str, manifest: Manifest) -> Inventory:
+        await self._require_layers(project, manifest)
         name = inventory_object(digest)
         try:
             stored = await self._blobs.content(name, _FACTS_LIMIT)
             return await self._cpu(lambda: Inventory.read(stored))
         except BlobMissing:
-            layers = [(layer.digest, await self._facts(project, layer)) for layer in manifest.archives()]
+            layers = await self._layers(project, manifest)
         inventory, written = await self._cpu(lambda: _laid(layers))
         await self._blobs.put(name, written)
         return inventory
+
+    async def _require_layers(self, project: str, manifest: Manifest) -> None:
+        """What is known of a layer is told only where the layer is: facts are kept once for all projects."""
+        for layer in manifest.archives():
+            if layer.may_lie_elsewhere:
+                try:
+                    await self._blobs.stat(blob_object(project, layer.digest))
+                except BlobMissing as error:
+                    raise LayerRefused(f"the layer {layer.digest} is not there") from error
+
+    async def _layers(self, project: str, manifest: Manifest) -> list[tuple[str, LayerFacts]]:
+        found: list[tuple[str, LayerFacts]] = []
+        remembered = 0
+        for layer in manifest.archives():
+            facts = await self._facts(project, layer)
+            remembered += facts.remembered
+            self._refuse_too_much(remembered)
+            found.append((layer.digest, facts))
+        return found
+
+    def _refuse_too_much(self, remembered: int) -> None:
+        if remembered > self._limits.facts:
+            raise LayerRefused(f"the image says more than {self._limits.facts} things about packages")
 
     async def _facts(self, project: str, layer: Descriptor) -> LayerFacts:
         name = facts_object(layer.digest)

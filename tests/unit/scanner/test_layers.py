@@ -139,6 +139,32 @@ def test_a_layer_that_says_too_much_is_refused() -> None:
         facts(packages, Limits(facts=10))
 
 
+def test_long_paths_weigh_more_than_short_ones() -> None:
+    whiteouts = {f"{'d' * 900}/.wh.{number}": b"" for number in range(10)}
+    with pytest.raises(LayerRefused, match="more than 100 things"):
+        facts(whiteouts, Limits(facts=100))
+    assert facts({f"d/.wh.{number}": b"" for number in range(10)}, Limits(facts=100)).remembered == 10
+
+
+def test_a_status_file_is_not_read_further_than_the_limit() -> None:
+    with pytest.raises(LayerRefused, match="more than 10 things"):
+        facts({"var/lib/dpkg/status": dpkg_status(*(("p", "1", ""),) * 20)}, Limits(facts=10))
+
+
+def test_a_description_of_one_package_that_is_a_bomb_is_not_parsed() -> None:
+    bomb = b'{"name": "a", "version": "1", "x": [' + b"[]," * 100_000 + b"[]]}"
+    found = facts({"node_modules/x/package.json": bomb}, Limits(description=100_000))
+    assert found.unreadable == 1
+    assert found.files == {"node_modules/x/package.json": ()}
+
+
+def test_a_line_of_spaces_in_metadata_costs_its_length_and_not_the_square_of_it() -> None:
+    line = b"Name: x" + b" " * 1_000_000 + b"y\n"  # the square of which would be hours
+    with pytest.raises(NotReadable):
+        pypi.package(line + b"Version: 1\n")
+    assert pypi.package(b"Name:  x \t\r\nName: y\r\nVersion:\r\nVersion: 1 \r\n\r\n").version == "1"
+
+
 def test_facts_are_read_as_they_were_written() -> None:
     found = facts({"etc/os-release": DEBIAN_12, "a/.wh.b": b"", "a/x.dist-info/METADATA": metadata("x", "1")})
     assert LayerFacts.read(found.written()) == found
@@ -188,19 +214,19 @@ def test_an_inventory_is_read_as_it_was_written() -> None:
 
 def test_the_source_of_a_debian_package_may_have_a_version_of_its_own() -> None:
     content = dpkg_status(("a", "1+b1", "src (1)"), ("b", "2", "src2"), ("c", "3", ""))
-    found, _ = dpkg.packages(content)
+    found = [package for package in dpkg.packages(content) if package]
     assert [(one.source, one.source_version) for one in found] == [("src", "1"), ("src2", "2"), ("c", "3")]
 
 
 def test_a_removed_debian_package_is_not_installed() -> None:
     content = b"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n"
-    assert dpkg.packages(content) == ([], 0)
+    assert list(dpkg.packages(content)) == []
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_packages_or_not_readable(noise: bytes) -> None:
-    dpkg.packages(b"Package: " + noise)
-    dpkg.owned_language_files(noise)
+    list(dpkg.packages(b"Package: " + noise))
+    list(dpkg.owned_language_files(noise))
     distribution.distribution(b"ID=" + noise)
     for parser in (pypi.package, npm.package):
         for start in (b"", b"Name: ", b'{"name": "a", "version": "'):

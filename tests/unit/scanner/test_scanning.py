@@ -4,6 +4,8 @@ import orjson
 import pytest
 
 from services.scanner.findings import Findings
+from services.scanner.layers.limits import LayerRefused, Limits
+from services.scanner.layers.reading import Reader
 from shared.events.images import ImagePushed
 from shared.events.scans import ScanRequested
 from tests.support.events import said
@@ -215,6 +217,37 @@ async def test_a_layer_that_two_images_have_is_read_once() -> None:
         await scanner.push(type(image)(image.manifest, {d: c for d, c in image.blobs.items() if c != base}), name="two")
         assert scanner.said("scan.completed")[-1]["packages"] == 1
         assert len(facts) == 1
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"},
+        {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "urls": ["https://elsewhere.example/layer"]},
+    ],
+)
+async def test_what_is_known_of_a_layer_is_not_told_where_its_bytes_are_not(named: dict[str, object]) -> None:
+    async with scanner_at_work() as scanner:
+        secret = python_image(OLD)
+        await scanner.push(secret)
+        for name in list(scanner.memory.bucket.objects):
+            if name.startswith("blobs/"):
+                await scanner.memory.parts.blobs.delete(name)
+        manifest = orjson.loads(secret.manifest)
+        manifest["layers"] = [{**layer, **named} for layer in manifest["layers"]]
+        await scanner.push(type(secret)(orjson.dumps(manifest), {}), name="spy")
+        completed = scanner.said("scan.completed")[-1]
+        assert completed["status"] == "FINISHED_FAILED"
+        assert "is not there" in completed["reason"]
+
+
+async def test_layers_of_one_image_together_say_no_more_than_one_may() -> None:
+    async with scanner_at_work() as scanner:
+        image = image_of([layer_of({f"d{number}/.wh.x": b"", f"d{number}/.wh.y": b""}) for number in range(2)])
+        await scanner.put_image(image)
+        reader = Reader(scanner.memory.parts.blobs, scanner.memory.parts.cpu, Limits(facts=3))
+        with pytest.raises(LayerRefused, match="the image says more than 3"):
+            await reader.inventories("demo", image.digest)
 
 
 async def test_findings_are_the_same_object_for_the_same_digest_and_advisories() -> None:
