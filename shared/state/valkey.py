@@ -1,8 +1,9 @@
 """State in Valkey: each step one script, done once however often it is sent, durable before it is answered."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -11,6 +12,7 @@ from shared.clock import Clock
 from shared.state import server
 from shared.state.face import LaneEntry, LaneFull, Lease, Moved, StateUnavailable
 from shared.state.keys import Keys
+from shared.state.line import Asked, Line, LineDown, is_plain
 from shared.state.script import ACQUIRE, RELEASE, REMOVE, STEP, Argument, StepArguments, lease_of, wake_channel
 from shared.state.server import ValkeySettings
 from shared.state.step import Done, Step
@@ -33,6 +35,7 @@ class ValkeyState:
         # The library types its blocking and awaiting clients as one; what comes back is typed here, at our edge.
         self._client: Any = client
         self._listener: Any = listener
+        self._line = Line(settings) if is_plain(settings.url) and not settings.replicas else None
         self._clock = clock
         self._settings = settings
         self._step, self._acquire, self._release, self._remove = map(
@@ -50,6 +53,8 @@ class ValkeyState:
 
     async def close(self) -> None:
         """Disconnect."""
+        if self._line is not None:
+            await self._line.close()
         await self._client.aclose()
         await self._listener.aclose()
         await self._client.connection_pool.disconnect()
@@ -58,7 +63,7 @@ class ValkeyState:
     async def apply(self, step: Step) -> Done:
         """Do the step whole, or raise and leave everything as it was."""
         call = StepArguments(self._keys, step, self._settings.lane_limit)
-        outcome, *rest = await self._ask(lambda: self._run(self._step, call.keys, call.arguments))
+        outcome, *rest = await self._script(self._step, call.keys, call.arguments)
         match outcome, [item.decode() for item in rest]:
             case b"done", [generation, answer]:
                 return Done(generation=int(generation), answer=answer)
@@ -74,27 +79,27 @@ class ValkeyState:
 
     async def value(self, key: str) -> str | None:
         """The value of a key."""
-        return _text(await self._ask(lambda: self._client.get(key)))
+        return _text(await self._answer("GET", key))
 
     async def field(self, key: str, field: str) -> str | None:
         """One field of a hash."""
-        return _text(await self._ask(lambda: self._client.hget(key, field)))
+        return _text(await self._answer("HGET", key, field))
 
     async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
         """Several fields of a hash."""
         if not fields:
             return []
-        return [_text(found) for found in await self._ask(lambda: self._client.hmget(key, list(fields)))]
+        return [_text(found) for found in await self._answer("HMGET", key, *fields)]
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""
-        found = await self._ask(lambda: self._client.hgetall(key))
-        return {name.decode(): value.decode() for name, value in found.items()}
+        found = await self._answer("HGETALL", key)
+        return {name.decode(): value.decode() for name, value in _pairs(found).items()}
 
     async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
         """A page of an index, in byte order."""
         low, high = _lexical_range(after.encode(), prefix.encode())
-        found = await self._ask(lambda: self._client.zrangebylex(key, low, high, start=0, num=limit))
+        found = await self._answer("ZRANGEBYLEX", key, low, high, "LIMIT", 0, limit)
         return [member.decode() for member in found]
 
     async def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> list[tuple[str, float]]:
@@ -105,11 +110,11 @@ class ValkeyState:
 
     async def has_member(self, key: str, member: str) -> bool:
         """Whether the index holds the member."""
-        return await self._ask(lambda: self._client.zscore(key, member)) is not None
+        return await self._answer("ZSCORE", key, member) is not None
 
     async def size(self, key: str) -> int:
         """How many members the index has."""
-        return int(await self._ask(lambda: self._client.zcard(key)))
+        return int(await self._answer("ZCARD", key))
 
     async def generation(self, partition: str, counter: str) -> int:
         """The last generation given by that counter."""
@@ -143,33 +148,51 @@ class ValkeyState:
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:
         """Take or renew the lane's lease."""
         arguments = (token, int(seconds * 1000))
-        return bool(await self._ask(lambda: self._run(self._acquire, [lease_of(lane)], arguments)))
+        return bool(await self._script(self._acquire, [lease_of(lane)], arguments))
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back."""
-        await self._ask(lambda: self._run(self._release, [lease_of(lease.lane)], (lease.token,)))
+        await self._script(self._release, [lease_of(lease.lane)], (lease.token,))
 
     async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
         """The oldest entries of a lane; where there are replicas, those have them too."""
-        if self._settings.replicas:
-            await self._all([("PING",)])
-        mark = [("SET", f"{lane}:read", "")] if self._settings.replicas else []
-        *_, found = await self._all([*mark, ("XRANGE", lane, "-", "+", "COUNT", str(limit))])
+        question = ("XRANGE", lane, "-", "+", "COUNT", str(limit))
+        if not self._settings.replicas:
+            return [_entry(number, fields) for number, fields in await self._answer(*question)]
+        await self._all([("PING",)])
+        *_, found = await self._all([("SET", f"{lane}:read", ""), question])
         return [_entry(number, fields) for number, fields in found]
 
     async def remove(self, lease: Lease, last: int) -> bool:
         """Remove what was published, unless the lease has gone to another."""
         keys = [lease_of(lease.lane), lease.lane]
-        return bool(await self._ask(lambda: self._run(self._remove, keys, (lease.token, str(last + 1)))))
+        return bool(await self._script(self._remove, keys, (lease.token, str(last + 1))))
 
     # How questions are asked.
 
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Ask until there is an answer or the deadline is over."""
+    async def _answer(self, *command: Asked) -> Any:
+        """The answer to one command: on the line if it can be, else on a connection of the pool."""
+        began = asyncio.get_running_loop().time()
+        if self._line is not None:
+            with contextlib.suppress(LineDown):
+                return await self._line.ask(*command)
+        return await self._ask(lambda: self._client.execute_command(*command), began)
+
+    async def _script(self, script: Any, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script: on the line if it can be. One whose answer was lost is sent again, which each script bears."""
+        began = asyncio.get_running_loop().time()
+        if self._line is not None:
+            with contextlib.suppress(LineDown):
+                return await self._line.ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return await self._ask(lambda: self._run(script, keys, arguments), began)
+
+    async def _ask(self, question: Callable[[], Awaitable[T]], began: float | None = None) -> T:
+        """Ask until there is an answer or the deadline is over, counted from when it was first asked."""
         pause = _FIRST_PAUSE
         reason: Exception | None = None
+        now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._settings.deadline):
+            async with asyncio.timeout_at((now if began is None else began) + self._settings.deadline):
                 while True:
                     try:
                         return await question()
@@ -216,13 +239,21 @@ def _text(found: Any) -> str | None:
     return None if found is None else found.decode()
 
 
+def _pairs(found: Any) -> dict[bytes, bytes]:
+    """Names and values: a dictionary where the library made one, a flat list as the server sends it."""
+    if isinstance(found, dict):
+        return cast("dict[bytes, bytes]", found)
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
 def _lexical_range(after: bytes, prefix: bytes) -> tuple[bytes, bytes]:
     """Byte 255 is in no UTF-8 text, so it ends every prefix."""
     low = b"(" + after if after and after >= prefix else b"[" + prefix if prefix else b"-"
     return low, (b"(" + prefix + b"\xff") if prefix else b"+"
 
 
-def _entry(number: bytes, fields: dict[bytes, bytes]) -> LaneEntry:
+def _entry(number: bytes, found: Any) -> LaneEntry:
+    fields = _pairs(found)
     return LaneEntry(
         number=int(number.partition(b"-")[0]),
         id=fields[b"id"].decode(),

@@ -1,0 +1,124 @@
+"""The one connection on which most questions go: together, in order, and given up when the server says nothing."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shared.state.line import Line, LineDown, is_plain
+from shared.state.server import ValkeySettings
+from tests.support.servers import Server, free_port, running, scratch, valkey, valkey_server
+
+__all__ = ["valkey"]
+
+
+@asynccontextmanager
+async def opened(port: int, **more: str | float) -> AsyncGenerator[Line]:
+    """A line that was asked once already, so that it is open."""
+    line = Line(ValkeySettings(url=f"redis://127.0.0.1:{port}", **more))  # type: ignore[arg-type]
+    try:
+        await until_open(line)
+        yield line
+    finally:
+        await line.close()
+
+
+async def until_open(line: Line) -> None:
+    until = time.monotonic() + 10
+    while True:
+        try:
+            assert await line.ask("PING") == b"PONG"
+        except LineDown:
+            assert time.monotonic() < until, "the line was never opened"
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+async def test_what_is_asked_in_one_turn_is_answered_each_with_its_own(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await asyncio.gather(*(line.ask("SET", f"k{number}", number) for number in range(500)))
+        found = await asyncio.gather(*(line.ask("GET", f"k{number}") for number in range(500)))
+        assert found == [str(number).encode() for number in range(500)]
+
+
+async def test_who_gives_up_waiting_takes_no_answer_from_another(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await line.ask("SET", "here", "yes")
+        impatient = [asyncio.create_task(line.ask("GET", "nowhere")) for _ in range(20)]
+        patient = [asyncio.create_task(line.ask("GET", "here")) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in impatient[::2]:
+            task.cancel()
+        assert await asyncio.gather(*patient) == [b"yes"] * 20
+        assert await asyncio.gather(*impatient[1::2]) == [None] * 10
+
+
+async def test_an_error_is_told_to_who_asked_alone(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await line.ask("SET", "text", "x")
+        wrong, right = await asyncio.gather(
+            line.ask("HGET", "text", "field"), line.ask("GET", "text"), return_exceptions=True
+        )
+        assert isinstance(wrong, LineDown)
+        assert right == b"x"
+
+
+async def test_a_server_that_died_is_told_at_once_and_found_again_when_it_is_back(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        valkey.kill()
+        with pytest.raises(LineDown):
+            await asyncio.wait_for(line.ask("PING"), 2)
+        await asyncio.to_thread(valkey.start)
+        await until_open(line)
+
+
+async def test_a_server_that_stands_still_is_given_up_in_a_part_of_the_deadline(valkey: Server) -> None:
+    async with opened(valkey.port, deadline=1.0) as line:
+        valkey.pause()
+        began = time.monotonic()
+        with pytest.raises(LineDown):
+            await line.ask("PING")
+        assert time.monotonic() - began < 0.9
+        valkey.go_on()
+
+
+async def test_a_password_is_shown_before_anything_is_asked() -> None:
+    with scratch() as folder, running(valkey_server(folder, "--requirepass", "secret")) as server:
+        async with opened(server.port, password="secret") as line:
+            assert await line.ask("GET", "nothing") is None
+        stranger = Line(ValkeySettings(url=f"redis://127.0.0.1:{server.port}", password="guess"))
+        for _ in range(10):
+            with pytest.raises(LineDown):
+                await stranger.ask("PING")
+            await asyncio.sleep(0.02)
+        await stranger.close()
+
+
+async def test_where_nobody_listens_every_question_is_refused_at_once() -> None:
+    line = Line(ValkeySettings(url=f"redis://127.0.0.1:{free_port()}"))
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(LineDown):
+            await line.ask("PING")
+        await asyncio.sleep(0)
+    assert time.monotonic() - began < 1
+    await line.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("redis://host:6379", True),
+        ("redis://host:6379/0", True),
+        ("unix:///run/valkey", True),
+        ("rediss://host:6379", False),
+        ("redis://host:6379/3", False),
+        ("redis://user:word@host:6379", False),
+        ("redis://host:6379?db=2", False),
+    ],
+)
+def test_an_address_that_says_more_than_a_place_is_left_to_the_library(url: str, *, plain: bool) -> None:
+    assert is_plain(url) is plain
