@@ -23,12 +23,12 @@ MAX_SCOPE: Final = 512
 _PARTS: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME: Final = re.compile(rf"{_PARTS}(?:/{_PARTS})*")
 _COVERED: Final = {
-    "pull": re.compile(r"artifactregistry\.repositories\.downloadArtifacts|artifactregistry\.\w+\.(?:get|list)"),
-    "push": re.compile(
-        r"artifactregistry\.(?:repositories\.(?:uploadArtifacts|createOnPush)|tags\.(?:create|update)|files\.upload)"
-    ),
-    "delete": re.compile(r"artifactregistry\.(?:repositories\.deleteArtifacts|(?:tags|versions|packages)\.delete)"),
+    "pull": {ACTIONS["pull"]},
+    "push": {ACTIONS["push"], "artifactregistry.repositories.createOnPush"},
+    "delete": {ACTIONS["delete"]},
 }
+"""What only the registry's OCI face asks for, as it alone compares the image: a scope is for one image, and whatever
+else is asked on a repository is about all that are in it."""
 
 
 class ScopesTooMany(ValueError):
@@ -106,4 +106,4 @@ def _reaches(grant: Grant, permission: str, project: str, repository: str) -> bo
         return False
     if repository not in {name.repository, "gcr.io"}:  # in Container Registry style every name is of `gcr.io`
         return False
-    return any(_COVERED[action].fullmatch(permission) for action in grant.actions if action in _COVERED)
+    return any(permission in _COVERED[action] for action in grant.actions if action in _COVERED)

@@ -73,7 +73,10 @@ def test_a_star_is_every_action() -> None:
     ("actions", "permission", "reached"),
     [
         (("pull",), "artifactregistry.repositories.downloadArtifacts", True),
-        (("pull",), "artifactregistry.tags.list", True),
+        (("pull",), "artifactregistry.tags.list", False),
+        (("pull",), "artifactregistry.dockerimages.list", False),
+        (("push",), "artifactregistry.repositories.createOnPush", True),
+        (("delete",), "artifactregistry.versions.delete", False),
         (("pull",), "artifactregistry.repositories.uploadArtifacts", False),
         (("push",), "artifactregistry.repositories.uploadArtifacts", True),
         (("push",), "artifactregistry.repositories.delete", False),
