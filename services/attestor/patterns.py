@@ -19,9 +19,10 @@ def matches(pattern: str, reference: Reference) -> bool:
 
     `*` stands for anything but a slash, `**` for anything.
     """
-    tagged = f"{reference.name}:{reference.tag}" if reference.tag else reference.name
-    by_digest = reference.pinned(reference.digest) if reference.digest else reference.name
-    return any(_fits(pattern, name) for name in (reference.name, tagged, by_digest))
+    exact = f"{reference.name}:{reference.tag}" if reference.tag else reference.name
+    if reference.digest:  # what runs then; a tag beside it is said by whoever wants to run it, and means nothing
+        exact = reference.pinned(reference.digest)
+    return any(_fits(pattern, name) for name in (reference.name, exact))
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -75,6 +75,8 @@ def test_a_reference_points_into_our_registry_or_elsewhere(text: str, place: Pla
         ("gcr.io/p/a:1", "gcr.io/p/a:1", True),
         ("gcr.io/p/a:2", "gcr.io/p/a:1", False),
         ("gcr.io/p/a@" + DIGEST, "gcr.io/p/a@" + DIGEST, True),
+        ("gcr.io/p/a@" + DIGEST, "gcr.io/p/a:1@" + DIGEST, True),
+        ("gcr.io/p/a:1", "gcr.io/p/a:1@" + DIGEST, False),  # a digest runs, whatever tag is written beside it
         ("gcr.io/p/ng*", "gcr.io/p/nginx", True),
         ("gcr.io/p/ng*", "gcr.io/p/apache", False),
         ("docker.io/library/*", "nginx", True),
