@@ -23,6 +23,11 @@ def test_a_service_may_say_its_own_topics_and_no_others() -> None:
             assert (topic.subjects in may) == (service in topic.said_by and topic.event.stream != "AUDIT")
 
 
+def test_policies_are_said_by_those_alone_whose_faces_take_them() -> None:
+    may = [service for service in SERVICES if "state.policy.>" in service_user(service).publish]
+    assert may == ["identity", "registry", "attestor"]
+
+
 def test_an_audit_entry_can_be_written_in_ones_own_name_only() -> None:
     assert {right for right in service_user("registry").publish if right.startswith("audit.")} == {
         f"audit.{kind}.registry.>" for kind in ("activity", "access", "system", "denied")
