@@ -179,7 +179,7 @@ def _time(value: Token) -> str:
 
 def _severity(value: Token) -> str:
     name = value.text.upper()
-    if name.isdigit() and len(name) < 4:
+    if name.isascii() and name.isdigit() and len(name) < 4:
         return SEVERITIES[min(int(name) // 100, len(SEVERITIES) - 1)]
     if name not in SEVERITIES:
         raise FilterWrong(f"not a severity: {value.text[:40]!r}", value.position)

@@ -8,6 +8,9 @@ from services.identity.accounts import full_name, project_of
 from shared.events.states import AccountState, ProjectState
 from shared.identity.directory import Directory
 
+_DIGITS = 20
+"""A project's number has fewer; Python refuses to read thousands of them."""
+
 
 @dataclass(frozen=True)
 class Names:
@@ -22,7 +25,7 @@ class Names:
 
     def project_id(self, text: str) -> str:
         """A project's id from its id or number."""
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit() and len(text) < _DIGITS):
             return text
         number = int(text)
         found = (fact.project for fact in self.directory.every(ProjectState) if fact.number == number)

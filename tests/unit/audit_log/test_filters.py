@@ -88,6 +88,7 @@ def test_what_the_entry_is_not_does_not_meet_the_filter(text: str) -> None:
         ("log_id(a)", 7),
         ("timestamp>yesterday", 10),
         ("severity>=LOUD", 10),
+        ("severity>=²", 10),
         (".a=1", 0),
         ("a..b=1", 0),
         ('"x"=1', 0),

@@ -55,6 +55,12 @@ async def test_a_project_answers_in_the_words_of_each_version_and_by_its_number(
     assert (await world.call("GET", f"/v3/{third['name']}"))[1] == third
 
 
+@pytest.mark.parametrize("name", ["%C2%B2", "%D9%A3", "1" * 5000])
+async def test_what_only_looks_like_a_number_names_no_project(world: World, name: str) -> None:
+    assert (await world.call("GET", f"/v3/projects/{name}"))[0] == 403
+    assert (await world.call("GET", f"/v1/projects/{name}/serviceAccounts"))[0] == 403
+
+
 async def test_lists_show_what_the_caller_may_see(world: World) -> None:
     await world.call("POST", "/v1/projects", {"projectId": "acme", "labels": {"team": "a"}})
     ci = await world.account("ci", "roles/viewer", project="acme")
