@@ -8,6 +8,7 @@ changes with each container, such as its host name, would leave such things behi
 import fcntl
 import os
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -26,8 +27,18 @@ def claim(folder: Path) -> tuple[int, int]:
     raise AssertionError("numbers do not end")
 
 
+def wait_for(path: Path) -> None:
+    """Wait until a file is there which another service makes at the first start; the container is not ready before."""
+    if not path.exists():
+        print(f"waiting for {path}", flush=True)  # noqa: T201 - this is the container's log
+    while not path.exists():
+        time.sleep(0.2)
+
+
 def main() -> None:
     """Become the service that this image is for."""
+    if awaited := os.environ.get("ENTREPOT_START_AFTER"):
+        wait_for(Path(awaited))
     if not os.environ.get("ENTREPOT_REPLICA"):
         number, handle = claim(Path(os.environ["ENTREPOT_DATA"]) / "replicas")
         os.set_inheritable(handle, True)  # noqa: FBT003 - its only parameter

@@ -25,8 +25,8 @@ def weed() -> Path | None:
 
 
 @contextlib.contextmanager
-def s3_server(program: Path, folder: Path) -> Iterator[str]:
-    """Run the store and yield its endpoint."""
+def s3_server(program: Path, folder: Path, identities: Path | None = None) -> Iterator[str]:
+    """Run the store and yield its endpoint; with a file of accounts, these are the only ones."""
     ports = dict(zip((*_SERVICES, *(f"{name}.grpc" for name in _SERVICES)), _free_ports(8), strict=True))
     flags = [
         f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}" for name, port in ports.items()
@@ -37,6 +37,9 @@ def s3_server(program: Path, folder: Path) -> Iterator[str]:
         "-s3.allowDeleteBucketNotEmpty=false", *flags,
     ]  # fmt: skip
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    if identities is not None:
+        command.append(f"-s3.config={identities}")
+        environment = dict(os.environ)
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
         try:
