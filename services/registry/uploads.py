@@ -151,27 +151,29 @@ class Uploads:
         return len(old)
 
     async def _commit(self, session: Session, digest: Digest, act: Act) -> None:
-        actual = await self._digest(session, digest.algorithm)
+        actual, size = await self._digest(session, digest.algorithm)
         if actual != digest:
             raise DigestInvalid(f"the content has the digest {actual}, not {digest}")
         try:
-            await self.blobs.commit(session.id, blob_object(session.project, digest))
+            await self.blobs.commit(session.id, blob_object(session.project, digest), size)
         except BlobMissing as error:
             raise _unknown() from error
+        except StagingMoved as error:
+            raise ChunkOutOfOrder(error.offset) from error
         self.hashes.forget(session.id)
-        await self.holdings.keep(session.name, digest, session.offset, act, FINISH)
+        await self.holdings.keep(session.name, digest, size, act, FINISH)
 
-    async def _digest(self, session: Session, algorithm: str) -> Digest:
-        """From the address where it is known there, else from this replica's running hash, else from the bytes."""
+    async def _digest(self, session: Session, algorithm: str) -> tuple[Digest, int]:
+        """Of how many bytes: from the address where it is known there, else from the bytes."""
         if session.digest is not None and session.algorithm == algorithm:
-            return session.digest
+            return session.digest, session.offset
         running = Running.begun(algorithm)
         try:
             async for piece in self.blobs.staged_bytes(session.id):
                 running.update(piece)
         except BlobMissing as error:
             raise _unknown() from error
-        return running.digest
+        return running.digest, running.offset
 
     async def _finished_before(self, session: Session, digest: Digest, act: Act) -> None:
         """The bytes are staged no more. A signed address that vouches for them closes what a crash left open."""

@@ -127,10 +127,10 @@ class DirectoryBlobs:
         finally:
             os.close(descriptor)
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         """Make the staged bytes an object."""
         path, target = self._uploads / checked_upload(upload), self._objects / checked(name)
-        await self._in_thread(lambda: self._commit(path, target))
+        await self._in_thread(lambda: self._commit(path, target, size))
 
     async def abandon(self, upload: str) -> None:
         """Forget an upload."""
@@ -211,13 +211,14 @@ class DirectoryBlobs:
             temporary.replace(target)
         files.sync_folder(target.parent)
 
-    def _commit(self, upload: Path, target: Path) -> None:
+    def _commit(self, upload: Path, target: Path, size: int | None) -> None:
         try:
             descriptor = files.locked(upload)
         except FileNotFoundError:
             files.regular(target)
             return
         try:
+            files.require_size(descriptor, size)
             self._make_durable(target.parent)
             with suppress(FileExistsError):
                 os.link(upload, target)

@@ -107,10 +107,11 @@ class Blobs(Protocol):
         """The bytes that an upload holds, for hashing anew. Raises BlobMissing."""
         ...
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         """Make the staged bytes the object `name`, durable, and forget the upload; an object already there stays.
 
-        Done twice, the second time is no error as long as the object is there. Raises BlobMissing.
+        With `size`, exactly so many bytes: whoever has hashed them must not commit what was added since. Done twice,
+        the second time is no error as long as the object is there. Raises BlobMissing, StagingMoved.
         """
         ...
 

@@ -87,6 +87,13 @@ def opened_at(upload: Path, offset: int) -> int:
     raise StagingMoved(found.st_size)
 
 
+def require_size(descriptor: int, size: int | None) -> None:
+    """Raises StagingMoved where a locked upload has another size; None: any will do."""
+    found = os.fstat(descriptor).st_size
+    if size not in {None, found}:
+        raise StagingMoved(found)
+
+
 def entries(folder: Path) -> list[tuple[str, bool, os.stat_result]]:
     """What a folder holds, folders with a slash behind their name, so that the order is that of whole names."""
     found: list[tuple[str, bool, os.stat_result]] = []

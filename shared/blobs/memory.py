@@ -110,9 +110,12 @@ class MemoryBlobs:
         for offset in range(0, len(content), PIECE):
             yield content[offset : offset + PIECE]
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         """Make the staged bytes an object."""
         checked(name)
+        staged = self.bucket.uploads.get(checked_upload(upload))
+        if staged is not None and size not in {None, len(staged.content)}:
+            raise StagingMoved(len(staged.content))
         found = self.bucket.uploads.pop(checked_upload(upload), None)
         if found is None and name not in self.bucket.objects:
             raise BlobMissing(upload)

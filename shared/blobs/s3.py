@@ -133,9 +133,9 @@ class S3Blobs:
         """The bytes that an upload holds."""
         return self._staging.staged_bytes(upload)
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         """Make the staged bytes an object."""
-        await self._staging.commit(upload, checked(name))
+        await self._staging.commit(upload, checked(name), size)
 
     async def abandon(self, upload: str) -> None:
         """Forget an upload."""

@@ -92,13 +92,15 @@ class S3Staging:
         if found.tail:
             yield found.tail
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         """Make the staged bytes an object: a small one is put, a large one composed by the store from its parts."""
         try:
             found = await self._load(upload)
         except BlobMissing:
             await self._wire.ask("HEAD", name)
             return
+        if size not in {None, found.size}:
+            raise StagingMoved(found.size)
         if not found.parts:
             with suppress(BlobExists):
                 await self._wire.ask("PUT", name, headers={"If-None-Match": "*"}, body=found.tail)

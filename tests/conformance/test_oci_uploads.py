@@ -184,6 +184,25 @@ async def test_an_upload_whose_closing_was_cut_off_after_the_bytes_is_closed_by_
     assert await stored(oci) == CONTENT
 
 
+async def test_bytes_that_come_while_an_upload_is_closed_do_not_get_into_its_blob(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = oci.parts.parts.blobs
+    commit = blobs.commit
+
+    async def more() -> AsyncIterator[bytes]:
+        yield b"more"
+
+    async def commit_too_late(upload: str, name: str, size: int | None = None) -> None:
+        await blobs.append(upload, len(CONTENT), more())
+        await commit(upload, name, size)
+
+    location = (await oci.call("PATCH", await oci.begin(), CONTENT)).location
+    monkeypatch.setattr(blobs, "commit", commit_too_late)
+    assert await finish(oci, location) == 416
+    assert await stored(oci) is None
+
+
 async def test_an_address_says_nothing_for_other_uploads_images_or_keys(oci: RegistryClient) -> None:
     begun, other = await oci.begin(), await oci.begin()
     state = urlsplit(begun).query

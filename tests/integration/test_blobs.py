@@ -244,6 +244,20 @@ async def test_an_upload_grows_by_appends_and_becomes_an_object(bucket: Bucket) 
         await bucket.staged("u1")
 
 
+async def test_bytes_that_were_added_since_they_were_counted_are_not_committed(bucket: Bucket) -> None:
+    await bucket.stage("u1")
+    await bucket.append("u1", 0, pieces(b"hashed"))
+    await bucket.append("u1", 6, pieces(b" and more"))
+    with pytest.raises(StagingMoved) as moved:
+        await bucket.commit("u1", "blobs/x", 6)
+    assert moved.value.offset == 15
+    with pytest.raises(BlobMissing):
+        await bucket.stat("blobs/x")
+    await bucket.commit("u1", "blobs/x", 15)
+    await bucket.commit("u1", "blobs/x", 15)
+    assert await bucket.content("blobs/x") == b"hashed and more"
+
+
 async def test_an_empty_upload_becomes_an_empty_object(bucket: Bucket) -> None:
     await bucket.stage("u1")
     assert await bucket.staged("u1") == 0

@@ -167,8 +167,8 @@ class FarBlobs:
     async def delete(self, name: str) -> None:
         await self._ask(lambda: self._inner.delete(name))
 
-    async def commit(self, upload: str, name: str) -> None:
-        await self._ask(lambda: self._inner.commit(upload, name))
+    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
+        await self._ask(lambda: self._inner.commit(upload, name, size))
 
     async def stage(self, upload: str) -> None:
         await self._ask(lambda: self._inner.stage(upload))
