@@ -1,13 +1,16 @@
-"""The filter of a list of occurrences: equalities joined by AND, as Google's clients send them."""
+"""The filter of a list of occurrences: equalities and prefixes, joined by AND and OR, as Google's clients send them."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
 
+from services.scanner.occurrences import Json
+from services.scanner.places import Place, place_at
 from shared.http.errors import InvalidArgument
 
-_TERM = re.compile(r"\s*(\w+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\"()]+))\s*")
-_AND = re.compile(r"AND\s")
-_FIELDS = {
+_TOKEN: Final = re.compile(r"\s*(?:([(),=])|\"((?:[^\"\\]|\\.)*)\"|([^\s\"(),=]+))\s*")
+_FIELDS: Final = {
     "resourceUrl": "resource",
     "resource_url": "resource",
     "resourceUri": "resource",
@@ -17,44 +20,172 @@ _FIELDS = {
     "noteProjectId": "note_project",
     "severity": "severity",
 }
-MOST = 4096
+MOST: Final = 8192
+_DEEPEST: Final = 16
+_HELP = f'it joins {", ".join(_FIELDS)} = "value" and has_prefix(resourceUrl, "value") by AND and OR, in parentheses.'
+
+Verdict = Callable[[Place, Json | None], bool]
+"""Whether an occurrence is asked for; of None only whether any occurrence of that image can be."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What is asked for; an empty field asks for all."""
+    """What is asked for."""
 
-    resource: str = ""
-    kind: str = ""
-    note: str = ""
-    note_project: str = ""
-    severity: str = ""
+    verdict: Verdict = field(default=lambda _place, _occurrence: True)
+    resources: frozenset[str] | None = None
+    """All resources that can be meant; None where the filter does not narrow them down to some."""
 
-    def takes(self, occurrence: dict[str, object]) -> bool:
-        """Whether an occurrence is asked for; its resource was chosen before."""
-        owner, _, note = str(occurrence["noteName"]).partition("/notes/")
-        details = occurrence.get("vulnerability")
-        severity = details.get("severity") if isinstance(details, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return (
-            self.kind in {"", occurrence["kind"]}
-            and self.note in {"", note}
-            and self.note_project in {"", owner.removeprefix("projects/")}
-            and self.severity in {"", severity}
-        )
+    def takes(self, place: Place, occurrence: Json | None = None) -> bool:
+        """Whether an occurrence of an image is asked for; without one, whether some occurrence of it can be."""
+        return self.verdict(place, occurrence)
 
 
 def filter_of(text: str) -> Filter:
     """Read a filter; raises InvalidArgument for what is not understood here."""
-    terms: dict[str, str] = {}
+    if len(text) > MOST:
+        raise InvalidArgument(f"This filter is longer than {MOST} characters.")
+    reader = _Reader(text)
+    found = reader.any_of(0) if reader.more else Filter()
+    reader.end()
+    return found
+
+
+class _Reader:
+    """Recursive descent over the tokens."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = _tokens(text)
+        self._at = 0
+
+    @property
+    def more(self) -> bool:
+        return self._at < len(self._tokens)
+
+    def end(self) -> None:
+        """Raises InvalidArgument where something is left."""
+        if self.more:
+            raise _not_understood()
+
+    def any_of(self, depth: int) -> Filter:
+        """Alternatives."""
+        parts = [self._all_of(depth)]
+        while self._take("OR"):
+            parts.append(self._all_of(depth))
+        return parts[0] if len(parts) == 1 else _any(parts)
+
+    def _all_of(self, depth: int) -> Filter:
+        """What is joined by AND, or by nothing, which means the same."""
+        parts = [self._one(depth)]
+        while self.more and self._next not in {")", "OR"}:
+            self._take("AND")
+            parts.append(self._one(depth))
+        return parts[0] if len(parts) == 1 else _all(parts)
+
+    def _one(self, depth: int) -> Filter:
+        if self._take("("):
+            if depth == _DEEPEST:
+                raise InvalidArgument(f"This filter is nested deeper than {_DEEPEST} parentheses.")
+            inner = self.any_of(depth + 1)
+            self._need(")")
+            return inner
+        if self._take("has_prefix"):
+            return self._prefix()
+        name = self._field()
+        self._need("=")
+        return _equal(name, self._value())
+
+    def _prefix(self) -> Filter:
+        self._need("(")
+        if self._field() != "resource":
+            raise _not_understood()
+        self._need(",")
+        value = self._value()
+        self._need(")")
+        return _prefix(value)
+
+    def _field(self) -> str:
+        name = _FIELDS.get(self._pop()[0])
+        if name is None:
+            raise _not_understood()
+        return name
+
+    def _value(self) -> str:
+        value, quoted = self._pop()
+        if value in {"(", ")", ",", "="} and not quoted:
+            raise _not_understood()
+        return value
+
+    def _pop(self) -> tuple[str, bool]:
+        if not self.more:
+            raise _not_understood()
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    @property
+    def _next(self) -> str:
+        value, quoted = self._tokens[self._at]
+        return "" if quoted else value
+
+    def _take(self, word: str) -> bool:
+        taken = self.more and self._next == word
+        self._at += taken
+        return taken
+
+    def _need(self, word: str) -> None:
+        if not self._take(word):
+            raise _not_understood()
+
+
+def _tokens(text: str) -> list[tuple[str, bool]]:
+    """Words and signs, each with whether it stood in quotes."""
+    found: list[tuple[str, bool]] = []
     position = 0
+    text = text.strip()
     while position < len(text):
-        found = _TERM.match(text, position)
-        if found is None or found[1] not in _FIELDS or len(text) > MOST:
-            raise InvalidArgument(f'This filter is not understood: it joins {", ".join(_FIELDS)} = "value" by AND.')
-        value = re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3]
-        if terms.setdefault(_FIELDS[found[1]], value) != value:
-            raise InvalidArgument("The filter asks for two values of one field.")
-        position = found.end()
-        joined = _AND.match(text, position)
-        position = joined.end() if joined else position
-    return Filter(**terms)
+        token = _TOKEN.match(text, position)
+        if token is None:
+            raise _not_understood()
+        quoted = token[2] is not None
+        found.append((re.sub(r"\\(.)", r"\1", token[2]) if quoted else token[1] or token[3], quoted))
+        position = token.end()
+    return found
+
+
+def _any(parts: list[Filter]) -> Filter:
+    known = [part.resources for part in parts if part.resources is not None]
+    resources = frozenset[str]().union(*known) if len(known) == len(parts) else None
+    return Filter(lambda place, one: any(part.takes(place, one) for part in parts), resources)
+
+
+def _all(parts: list[Filter]) -> Filter:
+    # The narrowest will do: what it chooses is still held against all parts.
+    known = [part.resources for part in parts if part.resources is not None]
+    return Filter(lambda place, one: all(part.takes(place, one) for part in parts), min(known, key=len, default=None))
+
+
+def _equal(name: str, value: str) -> Filter:
+    if name == "resource":
+        return Filter(lambda place, _: place_at(value, place.location) == place, frozenset({value}))
+    return Filter(lambda _, one: one is None or _value_of(one, name) == value)
+
+
+def _prefix(value: str) -> Filter:
+    """Only what follows the host counts: an image is the same under every name of the registry."""
+    path = value.rpartition("://")[2].partition("/")[2]
+    return Filter(lambda place, _: place.address("").removeprefix("https:///").startswith(path))
+
+
+def _value_of(occurrence: Json, name: str) -> str:
+    owner, _, note = str(occurrence["noteName"]).partition("/notes/")
+    details = cast("Json", occurrence.get("vulnerability") or {})
+    return {
+        "kind": str(occurrence["kind"]),
+        "note": note,
+        "note_project": owner.removeprefix("projects/"),
+        "severity": str(details.get("severity", "")),
+    }[name]
+
+
+def _not_understood() -> InvalidArgument:
+    return InvalidArgument(f"This filter is not understood: {_HELP}")

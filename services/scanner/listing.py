@@ -63,7 +63,7 @@ class Listing:
         """Findings by image and severity."""
         found: list[Json] = []
         async for _, place in self._places(project, wanted, ""):
-            kept = await self._store.record(project, place.id)
+            kept = await self._store.record(project, place.id) if wanted.takes(place) else None
             if kept is not None and not kept.record.deleted:
                 found += occurrences.counts(place, self._host, kept.record)
         return found
@@ -85,10 +85,11 @@ class Listing:
 
     async def _places(self, project: str, wanted: Filter, image: str) -> AsyncIterator[tuple[int, Place]]:
         """The images asked for, counted, from `image` on."""
-        if wanted.resource:
-            place = place_at(wanted.resource, self._location)
-            if place is not None and place.project == project:
-                yield 1, place
+        if wanted.resources is not None:
+            named = {place_at(resource, self._location) for resource in wanted.resources}
+            places = sorted((one for one in named if one and one.project == project), key=lambda one: one.text)
+            for number, place in enumerate((one for one in places if one.text >= image), 1):
+                yield number, place
             return
         number = 0
         if image:
@@ -100,7 +101,7 @@ class Listing:
 
     async def _of(self, place: Place, wanted: Filter) -> list[Json]:
         """The occurrences of one image that are asked for, by name."""
-        kept = await self._store.record(place.project, place.id)
+        kept = await self._store.record(place.project, place.id) if wanted.takes(place) else None
         if kept is None or kept.record.deleted:
             return []
         record, findings = kept.record, await self._findings(kept.record.result.findings)
@@ -109,7 +110,7 @@ class Listing:
             *occurrences.vulnerabilities(place, self._host, record, findings),
             *await self._attestations(place),
         ]
-        return sorted((one for one in found if wanted.takes(one)), key=lambda one: str(one["name"]))
+        return sorted((one for one in found if wanted.takes(place, one)), key=lambda one: str(one["name"]))
 
     async def _findings(self, name: str) -> Findings:
         if not name:

@@ -1,9 +1,14 @@
 """The scanner's face: imports of advisories, occurrences and notes as Google's clients read them."""
 
+from contextlib import suppress
+from urllib.parse import urlencode
+
 import orjson
 import pytest
+from hypothesis import given, strategies
 
-from services.scanner.filters import Filter, filter_of
+from services.scanner.filters import filter_of
+from services.scanner.occurrences import Json
 from services.scanner.places import Place, place_at
 from shared.events.attestations import AttestationCreated
 from shared.http.errors import InvalidArgument
@@ -156,7 +161,7 @@ async def test_a_filter_chooses_by_resource_and_kind() -> None:
         assert [one["noteName"] for one in found] == ["projects/demo/notes/CVE-2019-10906"]
         nothing = 'resourceUrl="https://h/other/web/app@' + image.digest + '"'
         assert (await scanner.get(f"{OCCURRENCES}?filter={quoted(nothing)}"))["occurrences"] == []
-        await scanner.get(f"{OCCURRENCES}?filter={quoted('kind=A OR kind=B')}", 400)
+        await scanner.get(f"{OCCURRENCES}?filter={quoted('kind=A OR NOT')}", 400)
 
 
 def quoted(text: str) -> str:
@@ -201,26 +206,97 @@ async def test_who_may_not_list_is_refused() -> None:
 # What requests say.
 
 
+HERE = Place("demo", "local", "web", "app", f"sha256:{'a' * 64}")
+NAME = f"h/demo/web/app@{HERE.digest}"
+FLAW: Json = {
+    "noteName": "projects/other/notes/CVE-1",
+    "kind": "VULNERABILITY",
+    "vulnerability": {"severity": "HIGH"},
+}
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "text",
     [
-        ("", Filter()),
-        ('kind="VULNERABILITY"', Filter(kind="VULNERABILITY")),
-        ("kind = VULNERABILITY AND severity=HIGH", Filter(kind="VULNERABILITY", severity="HIGH")),
-        ('resource_url="https://h/p@q" kind="DISCOVERY"', Filter(resource="https://h/p@q", kind="DISCOVERY")),
-        (r'noteId="a\"b"', Filter(note='a"b')),
+        "",
+        'kind="VULNERABILITY"',
+        "kind = VULNERABILITY AND severity=HIGH",
+        f'resource_url="https://{NAME}" kind="VULNERABILITY"',
+        'noteId="CVE-1" AND noteProjectId="other"',
+        'kind="BUILD" OR kind="VULNERABILITY"',
+        f'((kind = "BUILD") OR (kind = "VULNERABILITY")) AND ((resourceUrl = "x") OR (resourceUrl = "{NAME}"))',
+        '(has_prefix(resourceUrl, "https://o/demo/web") OR has_prefix(resourceUrl, "h/demo/x")) AND (severity=HIGH)',
+        'kind="DISCOVERY" AND severity="LOW" OR severity="HIGH"',
     ],
 )
-def test_a_filter_is_equalities_joined_by_and(text: str, expected: Filter) -> None:
-    assert filter_of(text) == expected
+def test_a_filter_takes_what_it_asks_for(text: str) -> None:
+    assert filter_of(text).takes(HERE, FLAW)
+    assert filter_of(text).takes(HERE)
 
 
 @pytest.mark.parametrize(
-    "text", ["kind", 'kind="', "owner=x", 'kind="A" OR kind="B"', 'kind="A" kind="B"', "(kind=A)", "kind:A"]
+    "text",
+    [
+        'kind="DISCOVERY"',
+        'kind="VULNERABILITY" kind="DISCOVERY"',
+        f'resourceUrl="{NAME[:-1]}b"',
+        'has_prefix(resourceUrl, "h/demo/webs")',
+        'severity="HIGH" AND (kind="BUILD" OR kind="SBOM_REFERENCE")',
+        r'noteId="CVE\"-1"',
+    ],
+)
+def test_a_filter_leaves_out_what_it_does_not_ask_for(text: str) -> None:
+    assert not filter_of(text).takes(HERE, FLAW)
+
+
+def test_a_filter_names_the_resources_it_is_bound_to() -> None:
+    assert filter_of('(resourceUrl="a" OR resourceUrl="b") AND kind="BUILD"').resources == {"a", "b"}
+    assert filter_of('resourceUrl="a" OR kind="BUILD"').resources is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind",
+        'kind="',
+        "owner=x",
+        "(kind=A",
+        "kind=A)",
+        "kind:A",
+        "kind=A OR",
+        "AND kind=A",
+        "()",
+        "kind=(",
+        "has_prefix(kind, A)",
+        'has_prefix(resourceUrl "a")',
+        f"{'(' * 17}kind=A{')' * 17}",
+        f'kind="{"a" * 9000}"',
+    ],
 )
 def test_a_filter_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
         filter_of(text)
+
+
+@given(strategies.text('()=,"\\ ANDORkind:x', max_size=60))
+def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
+    with suppress(InvalidArgument):
+        filter_of(text).takes(HERE, FLAW)
+
+
+async def test_the_filters_of_gcloud_find_an_image_s_occurrences() -> None:
+    async with scanner_at_work() as scanner:
+        await scanner.take_in(*ADVISORIES)
+        image = python_image(("jinja2", "2.10"))
+        await scanner.push(image)
+        address = f"localhost:5000/demo/web/app@{image.digest}"
+        asked = f'((kind = "VULNERABILITY") OR (kind = "BUILD")) AND ((resourceUrl = "{address}") OR (resourceUrl = "https://{address}"))'
+        found = await scanner.get(f"{OCCURRENCES}?{urlencode({'filter': asked})}")
+        assert [one["kind"] for one in found["occurrences"]] == ["VULNERABILITY"]
+        for prefix, images in (("h/demo/web", 1), ("h/demo/other", 0)):
+            of = urlencode({"filter": f'(has_prefix(resourceUrl, "{prefix}"))'})
+            counts = (await scanner.get(f"{OCCURRENCES}:vulnerabilitySummary?{of}"))["counts"]
+            assert len({one["resourceUri"] for one in counts}) == images
 
 
 DIGEST = f"sha256:{'a' * 64}"
