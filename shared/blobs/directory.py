@@ -42,12 +42,20 @@ class DirectoryBlobs:
         if isinstance(body, bytes):
             content = body
             return await self._in_thread(lambda: self._put_whole(target, content, if_absent=if_absent))
+        pieces, head = aiter(body), bytearray()
+        async for piece in pieces:
+            head += piece
+            if len(head) >= GATHERED:
+                return await self._put_long(target, head, pieces, if_absent=if_absent)
+        return await self._in_thread(lambda: self._put_whole(target, head, if_absent=if_absent))
+
+    async def _put_long(self, target: Path, head: bytearray, rest: AsyncIterator[bytes], *, if_absent: bool) -> int:
         descriptor, temporary = await self._in_thread(
             lambda: tempfile.mkstemp(dir=self._temporary),
             lambda made: files.close_and_remove(made[0], Path(made[1])),
         )
         try:
-            size = await self._write(descriptor, body)
+            size = await self._write(descriptor, rest, head)
             await self._in_thread(lambda: self._publish(Path(temporary), target, if_absent=if_absent))
         finally:
             await self._in_thread(lambda: files.close_and_remove(descriptor, Path(temporary)))
@@ -94,19 +102,14 @@ class DirectoryBlobs:
         return self._objects / checked(name)
 
     async def stage(self, upload: str) -> None:
-        """Begin a staged upload; one that is there already stays as it is."""
+        """Begin a staged upload; one that is there already stays as it is. Durable with its first bytes."""
         path = self._uploads / checked_upload(upload)
-
-        def begin() -> None:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            files.sync_folder(self._uploads)
-
-        await self._in_thread(begin)
+        await self._in_thread(lambda: os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)))
 
     async def append(self, upload: str, offset: int, body: AsyncIterable[bytes]) -> int:
         """Add bytes at `offset`; a lock on the file keeps two replicas from writing at once."""
         path = self._uploads / checked_upload(upload)
-        descriptor = await self._in_thread(lambda: files.opened_at(path, offset), os.close)
+        descriptor = await self._in_thread(lambda: self._opened_at(path, offset), os.close)
         try:
             return offset + await self._write(descriptor, body)
         finally:
@@ -159,9 +162,10 @@ class DirectoryBlobs:
         except OSError as error:
             raise BucketUnavailable(error.strerror) from error
 
-    async def _write(self, descriptor: int, body: AsyncIterable[bytes]) -> int:
-        """Write all of `body` and sync it; what came before an error is kept."""
-        size, gathered = 0, bytearray()
+    async def _write(self, descriptor: int, body: AsyncIterable[bytes], head: bytearray | None = None) -> int:
+        """Write all of `body`, behind `head`, and sync it; what came before an error is kept."""
+        gathered = bytearray() if head is None else head
+        size = len(gathered)
         try:
             async for piece in body:
                 gathered += piece
@@ -194,7 +198,13 @@ class DirectoryBlobs:
             elif whole.startswith(prefix) and whole > after:
                 yield Stat(whole, found.st_size, found.st_mtime)
 
-    def _put_whole(self, target: Path, content: bytes, *, if_absent: bool) -> int:
+    def _opened_at(self, upload: Path, offset: int) -> int:
+        descriptor = files.opened_at(upload, offset)
+        if not offset:
+            files.sync_folder(self._uploads)
+        return descriptor
+
+    def _put_whole(self, target: Path, content: bytes | bytearray, *, if_absent: bool) -> int:
         descriptor, temporary = tempfile.mkstemp(dir=self._temporary)
         try:
             files.write_and_sync(descriptor, content)
