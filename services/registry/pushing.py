@@ -20,7 +20,7 @@ from shared.blobs import BlobMissing, Blobs
 from shared.clock import rfc3339
 from shared.events import Event
 from shared.names import blob_object, manifest_object
-from shared.state import STAMP, Add, Check, FieldIs, Index, IsMember, Put, PutField, Unindex, ValueIs, Write
+from shared.state import STAMP, Add, Check, FieldIs, Index, IsMember, NotMember, Put, PutField, Unindex, ValueIs, Write
 
 LARGEST_CONFIG = 1024 * 1024
 """Bytes of an image's config that are read for its platform; a larger one goes without."""
@@ -65,12 +65,13 @@ class Pushing:
 
         Raises ReferencesUnknown, NameUnknown where there is no such repository.
         """
-        await self._found(name, manifest, ())  # before bytes are stored for a manifest that cannot be taken
+        found = [await self._found(name, manifest, tags)]  # before bytes are stored for what cannot be taken
         await self._store(name, manifest)
         facts = Facts.of(manifest, await self._platforms(name, manifest))
 
         async def decide() -> Change:
-            before = await self._found(name, manifest, tags)
+            # The step checks all of it again: only where somebody was faster is it looked for once more.
+            before = found.pop() if found else await self._found(name, manifest, tags)
             shelf = _Shelf(self.store.layout, name, manifest, facts, before, rfc3339(self.steps.clock.now()))
             return self._change(shelf, tags, self._events(shelf, tags, act) if instead is None else instead)
 
@@ -153,7 +154,9 @@ class _Shelf:
         held = layout.blobs(name.project, name.repository)
         pairs = zip(self.manifest.blobs, self.before.sizes, strict=True)
         pointers = zip(tags, self.before.pointers, strict=True)
+        images = layout.images(name.project, name.repository)
         return [
+            NotMember(images, name.image) if self.before.first else IsMember(images, name.image),
             FieldIs(layout.repository(name.project, name.repository), "open", self.before.life),
             FieldIs(layout.version(name, digest), "uploaded", self.before.known),
             *(FieldIs(held, blob, size) for blob, size in pairs),

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from services.registry import media_types, names
 from services.registry.api.asked import image, require_scope, written
 from services.registry.api.oci_errors import VERSION
-from services.registry.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, TagInvalid
+from services.registry.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, NameUnknown, TagInvalid
 from services.registry.manifests import Manifest
 from services.registry.names import Reference, Tag
 from services.registry.reading import Stored
@@ -46,8 +46,12 @@ class ManifestFace:
         content = await body_of(request, self.registry.settings.manifest_bytes)
         expected = reference if isinstance(reference, Digest) else None
         manifest = Manifest.parse(content, request.headers.get(hdrs.CONTENT_TYPE, ""), expected)
-        await self.registry.open_for_push(call, name)
-        await self.registry.repository(name).push(name, manifest, tags, self.registry.act(call, name.project))
+        repository, act = self.registry.repository(name), self.registry.act(call, name.project)
+        try:
+            await repository.push(name, manifest, tags, act)
+        except NameUnknown:
+            await self.registry.open_for_push(call, name)
+            await repository.push(name, manifest, tags, act)
         return web.Response(status=201, headers=_taken(request, manifest, tags if expected else ()))
 
     async def delete(self, request: web.Request) -> web.Response:
