@@ -107,7 +107,9 @@ class Voyage:
             raise Aground(f"the registry has {pushed}, what was made is {made}")
         self.log.line(f"entrepot copy pushed {target.partition('/')[2]}@{pushed[:19]}…")
         self._push_by_skopeo(layout, release, pushed)
-        said = self.lookout.until("image.pushed", lambda data: data["digest"] == pushed and data["tag"] == release.tag)
+        said = self.lookout.until(
+            "image.pushed", lambda data: data["digest"] == pushed and data.get("tag") == release.tag
+        )
         self.log.line(f"{said['type']}: {said['data']['size']} bytes, by {said['actor']}")
         return pushed
 
@@ -125,7 +127,7 @@ class Voyage:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise Aground(f"skopeo copy failed: {done.stderr.strip()[-500:]}")
-        said = self.lookout.until("image.pushed", lambda data: data["tag"] == f"{release.tag}-skopeo")
+        said = self.lookout.until("image.pushed", lambda data: data.get("tag") == f"{release.tag}-skopeo")
         if said["data"]["digest"] != digest:
             raise Aground(f"skopeo pushed {said['data']['digest']}")
         self.log.line(f"skopeo copy pushed the same digest as {said['data']['tag']}")
@@ -162,9 +164,9 @@ class Voyage:
         self._decided(digest, allowed=True)
 
     def _decided(self, digest: str, *, allowed: bool) -> None:
-        said = self.lookout.until("admission.decided", lambda data: any(digest in image for image in data["images"]))[
-            "data"
-        ]
+        said = self.lookout.until(
+            "admission.decided", lambda data: any(digest in image for image in data.get("images", ()))
+        )["data"]
         if bool(said.get("allowed")) is not allowed:
             raise Aground(f"admission.decided says allowed={said.get('allowed')}")
         self.log.line(f"admission.decided: {'allowed' if allowed else 'denied'}")
