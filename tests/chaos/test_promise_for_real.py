@@ -32,7 +32,9 @@ PUSHES = int(os.environ.get("CHAOS_PUSHES", "2000"))
 WORKERS = 8
 TAGS = 200
 EVERY = 4.0
-"""Seconds between two kills."""
+"""Seconds between two kills, on average."""
+KILLS = 12
+"""At the most; each victim is killed as often as the others."""
 SETTLE = 180.0
 """Seconds that everything may take to be handled after the last push."""
 NAME = "demo/chaos/image"
@@ -100,7 +102,7 @@ class Load:
 async def killing(suite: Suite, kills: Counter[str], load: "asyncio.Task[None]") -> None:
     """Kill one after the other until the load has ended."""
     drawn = random.Random(7)  # noqa: S311 - moments, not secrets
-    while True:
+    while sum(kills.values()) < KILLS:
         for victim, offset in VICTIMS.items():
             await asyncio.sleep(EVERY * drawn.uniform(0.5, 1.5))
             if load.done():
