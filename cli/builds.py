@@ -12,7 +12,7 @@ import urllib3
 
 from cli import account, suite
 from cli.api import Api, pool
-from cli.exits import Failed, NotAllowed
+from cli.exits import Failed, Missing, NotAllowed
 from cli.output import show, show_json
 
 _ENDED = {"SUCCESS", "FAILURE", "INTERNAL_ERROR", "TIMEOUT", "CANCELLED", "EXPIRED"}
@@ -44,8 +44,8 @@ def submit(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
     project: str,
 ) -> None:
     """Run a build on the sources in FOLDER; prints the digests of its images, or its id when not waiting."""
+    build = read_config(config or _config_in(folder or Path()))
     api = account.api(suite.of(data), "builder")
-    build = read_config(config or (folder or Path()) / "cloudbuild.yaml")
     if folder is not None:
         build["source"] = _upload(api, project, folder)
     if substitutions:
@@ -99,6 +99,16 @@ def log(build: str, data: str, project: str) -> None:
 def cancel(build: str, data: str, project: str) -> None:
     """Stop a build."""
     account.api(suite.of(data), "builder").post(f"v1/projects/{project}/builds/{build}:cancel")
+
+
+def _config_in(folder: Path) -> Path:
+    path = folder / "cloudbuild.yaml"
+    if not path.exists():
+        raise Failed(
+            f"{path} is missing: write the steps there, or name a file with --config; a Dockerfile takes "
+            "the step {name: docker, args: [build, -t, IMAGE, .]} and images: [IMAGE]"
+        )
+    return path
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -156,6 +166,8 @@ def _follow(api: Api, project: str, build: str) -> dict[str, Any]:
 def _log(api: Api, project: str, build: str, shown: int) -> str:
     headers = {"Authorization": f"Bearer {api.token}"}
     answer = pool.request("GET", f"{api.address}/v1/projects/{project}/builds/{build}:log", headers=headers)
+    if answer.status == 404:
+        raise Missing(f"there is no build {build} in {project}, or no log of it")
     if answer.status != 200:
         raise Failed(f"the log of {build} cannot be read ({answer.status})")
     return answer.data.decode(errors="replace")[shown:]

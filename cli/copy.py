@@ -42,7 +42,7 @@ def copy(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
     target_credentials: str,
     plain_http: bool | None,  # noqa: FBT001 - click hands it over so
 ) -> None:
-    r"""Copy an image between a registry, an OCI layout and archives; prints its digest.
+    """Copy an image between a registry, an OCI layout and archives; prints its digest.
 
     \b
     Places:
@@ -50,7 +50,7 @@ def copy(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
       oci:FOLDER:TAG          an OCI layout
       oci-archive:FILE:TAG    an OCI layout in a tar file
       docker-archive:FILE:NAME:TAG   what docker save writes
-    """
+    """  # noqa: D301 - click wants the character itself, not a backslash
     origin, goal = addresses.parse(source), addresses.parse(target)
     mount = origin.name if isinstance(origin, Remote) and isinstance(goal, Remote) and origin.host == goal.host else ""
     if isinstance(goal, Local) and goal.kind == "docker-archive":

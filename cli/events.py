@@ -62,6 +62,12 @@ def line(said: Said) -> str:
         return f"{said.time}  {said.subject}  ({len(said.content)} bytes)"
     data = cast("dict[str, Any]", envelope.get("data") or {})
     fields = [
-        f"{name}={value}" for name, value in data.items() if isinstance(value, str | int) and value not in ("", 0)
+        f"{name}={_on_one_line(value)}"
+        for name, value in data.items()
+        if isinstance(value, str | int) and value not in ("", 0)
     ]
     return "  ".join([str(envelope.get("time", said.time)), str(envelope.get("type", said.subject)), *fields])
+
+
+def _on_one_line(value: str | int) -> str:
+    return " ".join(str(value).split())

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cli import account, suite
-from cli.exits import Denied
+from cli.exits import Denied, Failed
 from cli.output import show
 
 _SEVERITIES = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
@@ -41,6 +41,9 @@ def list_found(  # noqa: PLR0913, PLR0917 - click hands over each option by its 
 ) -> None:
     """Occurrences, of one IMAGE (`HOST/NAME@sha256:…`) or of all."""
     conditions = [condition or 'kind="VULNERABILITY"']
+    if image and "@" not in image:
+        # An empty list would look like a clean image.
+        raise Failed(f"{image} names no digest, and findings are kept by digest: HOST/NAME@sha256:…")
     if image:
         conditions.append(f'resourceUrl="{image if "://" in image else f"https://{image}"}"')
     path = f"v1/projects/{project}/occurrences"

@@ -101,11 +101,16 @@ class Layout:
 
     def _named(self) -> dict[str, Any]:
         entries = self._entries()
+        if not entries:
+            raise Missing(f"{self._folder} is no OCI layout, or holds no image")
         fitting = [entry for entry in entries if self._reference in ("", _name(entry))]
         if len(fitting) == 1:
             return fitting[0]
-        names = ", ".join(sorted(_name(entry) or str(entry.get("digest")) for entry in entries)) or "none"
-        raise Missing(f"{self._folder} has {len(fitting)} images named {self._reference!r}; there are: {names}")
+        names = ", ".join(sorted(_name(entry) or str(entry.get("digest")) for entry in entries))
+        if not self._reference:
+            raise Missing(f"{self._folder} holds several images, so say which: {names}")
+        count = "several images" if fitting else "no image"
+        raise Missing(f"{self._folder} has {count} named {self._reference!r}; there are: {names}")
 
     def _entries(self) -> list[dict[str, Any]]:
         path = self._folder / "index.json"

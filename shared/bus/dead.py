@@ -187,7 +187,7 @@ class JetStreamDeadLetters:
             connection = await self._connected()
             answer = await connection.request(subject, content, timeout=ASK_SECONDS, headers=headers)
         except (OSError, Error) as error:
-            raise BusUnavailable(f"the bus does not answer: {error!r}") from error
+            raise BusUnavailable(f"the bus at {self._address.servers[0]} does not answer ({error})") from error
         return json.loads(answer.data)
 
     async def _connected(self) -> Client:

@@ -77,7 +77,7 @@ class Tail:
             asked = json.dumps(body).encode() if body else b""
             answer = await self._connection.request(f"$JS.API.{call}", asked, timeout=ASK_SECONDS)
         except (OSError, Error) as error:
-            raise BusUnavailable(f"the bus does not answer: {error!r}") from error
+            raise BusUnavailable(f"the bus at {self._address.servers[0]} does not answer ({error})") from error
         told: dict[str, Any] = json.loads(answer.data)
         if told.get("error") and told["error"].get("err_code") != expected:
             raise BusUnavailable(str(told["error"].get("description")))
