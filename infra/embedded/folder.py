@@ -59,6 +59,20 @@ class DataFolder:
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         return handle
 
+    def keep_bytes_in(self, bucket: str) -> None:
+        """Hold on to the bucket that the folder began with: in another one the images would be without their bytes.
+
+        Raises CannotStart when another one is asked for.
+        """
+        path = self.root / "bucket"
+        if not path.exists():
+            write(path, bucket.encode())
+        if (kept := path.read_text().strip()) != bucket:
+            raise CannotStart(
+                f"{self.root} keeps its images' bytes in {kept}: start it with `--blobs {kept}`, "
+                "or start another suite with --data"
+            )
+
     def log(self, name: str) -> Path:
         """Where a child's output goes; a log that has grown long is kept once under another name."""
         path = self.root / "logs" / f"{name}.log"

@@ -45,6 +45,8 @@ def live(place: Place, say: Callable[[str], None] = to_terminal) -> int:
     launcher = Launcher(signals, leash := Leash(signals, [lock]), say)
     try:
         _start_servers(launcher, place)
+        # Not before: a server that could not be started has kept nothing.
+        place.folder.keep_bytes_in("s3" if place.s3 else "directory")
         _start_services(launcher, place)
         waiting = _wait_until_ready(launcher, place)
         say(greeting(place, time.monotonic() - began, waiting))

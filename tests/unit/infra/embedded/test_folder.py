@@ -82,3 +82,12 @@ def test_a_long_log_is_put_aside_and_kept_once(tmp_path: Path) -> None:
 
     assert not folder.log("registry").exists()
     assert (tmp_path / "logs" / "registry.log.1").exists()
+
+
+def test_bytes_stay_in_the_bucket_that_the_folder_began_with(tmp_path: Path) -> None:
+    folder = DataFolder.at(tmp_path)
+    folder.keep_bytes_in("s3")
+    folder.keep_bytes_in("s3")
+
+    with pytest.raises(CannotStart, match="start it with `--blobs s3`"):
+        folder.keep_bytes_in("directory")
