@@ -94,7 +94,10 @@ class Call:
         if ruling.reason == STALE:
             raise Unavailable("What is known here of policies is too old to allow changes.", retry_after=10)
         if ruling.reason == OUT_OF_SCOPE:
-            raise InsufficientScope("The access token is limited to less than this needs.")
+            raise InsufficientScope(
+                f"The access token does not cover '{permission}' on '{resource}': "
+                "the account lacks it, or the token was asked for less."
+            )
         if self.caller.anonymous:
             raise Unauthenticated("This needs an access token.")
         message = f"Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
