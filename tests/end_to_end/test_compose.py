@@ -1,0 +1,255 @@
+"""The compose file: readable, closed but for the gateway, without a password; and, where an engine runs, at work."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.compose import bucket
+from shared.settings import Settings, read
+from tests.support import engine, standins
+from tests.support.engine import Engine
+from tests.support.layouts import LayoutWriter
+from tests.support.suite import ENTREPOT, ROOT, SERVICES, SERVICES_AT
+
+FILE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+CONTAINERS: dict[str, dict[str, Any]] = FILE["services"]
+OURS = [service.replace("_", "-") for service in SERVICES]
+ADDRESSES = {f"ENTREPOT_{name.upper()}_ADDRESS": f"http://localhost:{5000 + at}" for name, at in SERVICES_AT.items()}
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+@pytest.mark.parametrize("more", [(), ("--file", "infra/compose/tls.yml")])
+def test_compose_v1_reads_the_file(more: tuple[str, ...]) -> None:
+    ran = subprocess.run(
+        ["docker-compose", "--file", "docker-compose.yml", *more, "config"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "ENTREPOT_TLS": "/certificates"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert set(yaml.safe_load(ran.stdout)["services"]) == set(CONTAINERS)
+
+
+def test_only_the_gateway_publishes_ports() -> None:
+    assert [name for name, container in CONTAINERS.items() if "ports" in container] == ["gateway"]
+    assert not any("host" in str(container.get("network_mode", "")) for container in CONTAINERS.values())
+
+
+def test_the_servers_are_reached_by_services_alone() -> None:
+    assert FILE["networks"]["servers"]["internal"] is True
+    assert FILE["networks"]["services"]["internal"] is True
+    for server in ("nats", "valkey", "s3"):
+        assert CONTAINERS[server]["networks"] == ["servers"]
+    assert "servers" not in CONTAINERS["gateway"]["networks"]
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_is_confined(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["user"] == "65532:65532"
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in container
+    assert container["mem_limit"]
+    assert not any(str(volume).startswith(("/", ".")) for volume in container.get("volumes", [])), "of the host"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_service_can_be_scaled(name: str) -> None:
+    assert not {"container_name", "ports", "hostname"} & CONTAINERS[name].keys()
+
+
+def test_no_password_stands_in_the_file_or_is_asked_for() -> None:
+    for name, container in CONTAINERS.items():
+        for setting, value in container.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|_KEY|TOKEN", setting):
+                is_path = setting.endswith(("_FILE", "_KEYS")) and str(value).startswith("/entrepot/")
+                assert is_path or setting in {"ENTREPOT_BUCKET_ACCESS_KEY", "ENTREPOT_REGISTRY_TOKEN_REALM"}, name
+    asked = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert not [variable for variable in asked if re.search(r"PASSWORD|SECRET|_KEY|TOKEN", variable)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_settings_that_it_takes(service: str) -> None:
+    told = CONTAINERS[service.replace("_", "-")]["environment"]
+    settings = read(Settings, {name: _with_defaults(str(value)) for name, value in told.items()})
+    assert settings.bus_user == settings.state_user == service
+    assert (settings.bucket == "s3") == (service in bucket.RIGHTS)
+    if service in bucket.RIGHTS:
+        assert settings.bucket_access_key == bucket.access_key(service)
+
+
+def _with_defaults(text: str) -> str:
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
+# From here on with an engine.
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The file, started with images made of what is installed here."""
+    reason = engine.missing() or standins.missing()
+    if reason:
+        pytest.skip(f"no engine to try it on: {reason}")
+    folder = tmp_path_factory.mktemp("compose")
+    try:
+        with engine.engine(folder / "engine") as running:
+            yield from _up(running, folder)
+    except engine.EngineRefused as refused:
+        pytest.skip(f"no engine runs here: {refused}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _up(running: Engine, folder: Path) -> Iterator[Engine]:
+    standins.make(running, folder / "standins")
+    running.environment |= {
+        "BASE_IMAGE": standins.PYTHON,
+        "NATS_IMAGE": standins.NATS,
+        "VALKEY_IMAGE": standins.VALKEY,
+        "S3_IMAGE": standins.S3,
+        "GATEWAY_IMAGE": standins.GATEWAY,
+    }
+    try:
+        running.compose("build", "--quiet", seconds=600)
+        running.compose("up", "--detach", "--no-build", seconds=600)
+        yield running
+    finally:
+        running.compose("down", "--volumes", "--timeout", "5", seconds=200, check=False)
+
+
+@pytest.mark.timeout(1500)
+def test_an_image_is_pushed_through_the_gateway_and_scanned_and_two_of_each_share_the_work(
+    started: Engine, tmp_path: Path
+) -> None:
+    _until("ready", lambda: _entrepot(started, tmp_path, "status").returncode == 0, started)
+    _fetch_admin_key(started, tmp_path)
+    _push(started, tmp_path, 0)
+    _until("scan.completed", lambda: _handled(started, "attestor", "scan.completed") == [1], started)
+    assert len(_scanned(started, tmp_path)) == 1
+    assert "Read-only file system" in _inside(started, "registry", "open('/app/mark', 'w')").stderr.decode()
+
+    scaled = [option for name in OURS for option in ("--scale", f"{name}=2")]
+    started.compose("up", "--detach", "--no-build", *scaled, seconds=600)
+    assert "nothing has changed" in started.compose("logs", "init").splitlines()[-1], (
+        "the second start makes no accounts"
+    )
+    _until("healthy", lambda: all(_healthy(started, each) for each in _containers(started, *OURS)), started)
+    assert len(_containers(started, *OURS)) == 2 * len(OURS)
+
+    pushed = 1
+    shares: list[int] = []
+    until = time.monotonic() + 240
+    while time.monotonic() < until and (len(shares) < 2 or sum(shares) < pushed):
+        if len(shares) < 2:
+            with ThreadPoolExecutor(4) as together:
+                list(together.map(lambda number: _push(started, tmp_path, number), range(pushed, pushed + 4)))
+            pushed += 4
+        shares = _handled(started, "scanner", "image.pushed")
+    print(f"{pushed} images were pushed through the gateway; the scanners handled {shares}")
+    assert len(shares) == 2, "both scanners take part"
+    assert sum(shares) == pushed
+    assert len(_scanned(started, tmp_path)) == pushed
+    served = [
+        _metric(started, each, r"entrepot_http_seconds_count\{code=.201.") for each in _containers(started, "registry")
+    ]
+    assert all(served), f"both registries are asked: {served}"
+
+
+def _until(what: str, true: Callable[[], bool], running: Engine) -> None:
+    until = time.monotonic() + 300
+    while not true():
+        if time.monotonic() > until:
+            logs = running.compose("logs", "--tail", "8", check=False)
+            raise AssertionError(f"not {what}:\n{running.compose('ps', check=False)}\n{logs[-8000:]}")
+        time.sleep(1)
+
+
+def _entrepot(running: Engine, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    known = {"ENTREPOT_ADDRESS": "http://localhost:5000", "ENTREPOT_KEY_FILE": str(folder / "admin.json"), **ADDRESSES}
+    return subprocess.run(
+        running.inside(*ENTREPOT, *arguments),
+        cwd=ROOT,
+        env={**os.environ, **known},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _fetch_admin_key(running: Engine, folder: Path) -> None:
+    """As the page tells an operator to."""
+    (identity,) = _containers(running, "identity")
+    running.run("docker", "cp", f"{identity}:/entrepot/admin/admin.json", str(folder))
+    assert (folder / "admin.json").stat().st_mode & 0o077 == 0
+
+
+def _push(running: Engine, folder: Path, number: int) -> None:
+    layout = LayoutWriter(folder / f"image-{number}")
+    layout.name(layout.image([{"etc/motd": f"number {number}".encode() * 100}]), "1")
+    target = f"docker://localhost:5000/demo/web/app:{number}"
+    ran = _entrepot(running, folder, "copy", f"oci:{folder}/image-{number}:1", target)
+    assert ran.returncode == 0, ran.stderr
+
+
+def _scanned(running: Engine, folder: Path) -> list[Any]:
+    """What the scanner lists of finished analyses."""
+    token = _entrepot(running, folder, "token").stdout.strip()
+    program = (
+        "import sys, urllib.request\n"
+        "request = urllib.request.Request(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[2]})\n"
+        "print(urllib.request.urlopen(request, timeout=60).read().decode())"
+    )
+    address = "http://localhost:5003/v1/projects/demo/occurrences?pageSize=1000"
+    said = subprocess.run(
+        running.inside(sys.executable, "-c", program, address, token), capture_output=True, timeout=90, check=True
+    ).stdout
+    return [one for one in json.loads(said)["occurrences"] if one["kind"] == "DISCOVERY"]
+
+
+def _containers(running: Engine, *names: str) -> list[str]:
+    return running.run("docker-compose", "-p", "entrepot", "ps", "-q", *names).stdout.decode().split()
+
+
+def _healthy(running: Engine, container: str) -> bool:
+    """By the image's own check, not waiting until the engine asks next."""
+    check = ("docker", "exec", container, "python", "-I", "-S", "healthy.py")
+    return running.run(*check, check=False).returncode == 0
+
+
+def _inside(running: Engine, service: str, program: str) -> "subprocess.CompletedProcess[bytes]":
+    (container,) = _containers(running, service)
+    return running.run("docker", "exec", container, "python", "-c", program, check=False)
+
+
+def _handled(running: Engine, service: str, topic: str) -> list[int]:
+    """Deliveries of a topic that ended well, by replica; those that had none are left out."""
+    pattern = rf'entrepot_bus_deliveries_total\{{fate="handled",service="{service}",topic="{re.escape(topic)}"'
+    counts = [_metric(running, container, pattern) for container in _containers(running, service)]
+    return [count for count in counts if count]
+
+
+def _metric(running: Engine, container: str, pattern: str) -> int:
+    program = (
+        "import os, urllib.request\n"
+        "print(urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"ENTREPOT_PORT\"]}/metrics').read().decode())"
+    )
+    text = running.run("docker", "exec", container, "python", "-c", program).stdout.decode()
+    return int(sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line)))
