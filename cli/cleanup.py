@@ -40,24 +40,33 @@ def plan(repository: str, policies: Path | None, data: str, project: str, form: 
     if form == "json":
         show_json(answer)
         return
-    show(answer.get("delete", []), _columns(answer.get("delete", [])), form)
+    if doomed := answer.get("delete", []):
+        show(doomed, _columns(doomed), form)
     say(
         f"{answer.get('deleteCount', 0)} of {answer.get('versionsSeen', 0)} would go, "
-        f"{answer.get('keepCount', 0)} stay against a policy; at most {answer.get('sizeBytes', 0)} bytes would be freed"
+        f"{answer.get('keepCount', 0)} more would, but a KEEP policy holds them; "
+        f"at most {answer.get('sizeBytes', 0)} bytes would be freed"
     )
 
 
 @cleanup.command()
 @click.argument("repository")
 @policies_option
-@click.option("--dry-run", is_flag=True, help="Write the plan down and delete nothing.")
+@click.option(
+    "--dry-run/--for-real",
+    default=None,
+    help="Write the plan down and delete nothing, or delete; otherwise as the repository's own switch says.",
+)
 @suite.data_option
 @suite.project_option
-def run(repository: str, policies: Path | None, data: str, project: str, *, dry_run: bool) -> None:
+def run(repository: str, policies: Path | None, data: str, project: str, *, dry_run: bool | None) -> None:
     """Clean a repository now; prints the run, as JSON."""
     found = suite.of(data)
-    asked = {**_asked(policies), "dryRun": dry_run}
-    show_json(account.api(found, "cleanup").post(f"{_path(found, project, repository)}:runCleanup", asked))
+    asked = {**_asked(policies), **({} if dry_run is None else {"dryRun": dry_run})}
+    answer = account.api(found, "cleanup").post(f"{_path(found, project, repository)}:runCleanup", asked)
+    show_json(answer)
+    if answer.get("state") == "PLANNED":
+        say("this was a dry run: nothing is deleted; --for-real deletes")
 
 
 @cleanup.command("runs")
@@ -70,7 +79,7 @@ def list_runs(repository: str, data: str, project: str, form: str) -> None:
     found = suite.of(data)
     path = f"{_path(found, project, repository)}/cleanupRuns"
     rows = list(account.api(found, "cleanup").pages(path, "cleanupRuns"))
-    show(rows, _columns(rows), form)
+    show(rows, _columns(rows) or ["id", "state", "started"], form)
 
 
 def read_policies(path: Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class _PlanAsked(BaseModel):
 
 
 class _RunAsked(_PlanAsked):
-    dry_run: bool = False
+    dry_run: bool | None = None
+    """Absent: as the repository's own switch says."""
 
 
 class CleanupApi:
@@ -77,9 +78,10 @@ class CleanupApi:
         place, call = _place(request), call_of(request)
         asked = await json_body(request, _RunAsked)
         policies = self._policies(place, asked)
-        shown = {"dryRun": asked.dry_run, "cleanupPolicies": {name: _json(policy) for name, policy in policies.items()}}
+        dry_run = self._is_dry(place) if asked.dry_run is None else asked.dry_run
+        shown = {"dryRun": dry_run, "cleanupPolicies": {name: _json(policy) for name, policy in policies.items()}}
         entry = call.activity(project=place.project, resource=place.resource, request=shown, location=place.location)
-        run = await self._sweeper.run(place, Wish(call.id, asked.dry_run, policies, call.cause, (entry,)))
+        run = await self._sweeper.run(place, Wish(call.id, dry_run, policies, call.cause, (entry,)))
         return json_answer(run.json_data())
 
     async def runs(self, request: web.Request) -> web.Response:
@@ -97,6 +99,10 @@ class CleanupApi:
         if found is None:
             raise NotFound("there is no such run")
         return json_answer(found.json_data())
+
+    def _is_dry(self, place: Place) -> bool:
+        fact = self._repositories.get(place)
+        return fact is not None and fact.cleanup_policy_dry_run
 
     def _policies(self, place: Place, asked: _PlanAsked) -> dict[str, CleanupPolicy]:
         fact = self._repositories.get(place)
