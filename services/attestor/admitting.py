@@ -89,9 +89,11 @@ class Admitting:
         place = place_of(reference, self._registries)
         if place is None:
             return Known(reference, None, reference.digest)
-        digest = reference.digest or await self._digest(place, reference.tag)
+        shown = await look.shows(place.project)
+        # Where a tag points is told only to those who may see it: a pinned image would tell it to anybody.
+        digest = reference.digest or (await self._digest(place, reference.tag) if shown else "")
         version = await self._store.version(place.project, digest) if digest else None
-        return Known(reference, place, digest, version, await look.shows(place.project))
+        return Known(reference, place, digest, version, shown)
 
     async def _digest(self, place: Place, tag: str) -> str:
         points = await self._store.tag(place, tag)

@@ -215,6 +215,17 @@ async def test_an_unknown_image_is_refused_with_the_reason(house: House, image: 
     assert reason in response["status"]["message"]
 
 
+async def test_where_tags_of_another_project_point_is_not_told(house: House) -> None:
+    other = "localhost:5000/other/web/app"
+    await house.hear(pushed(project="other"))
+    assert "patch" not in await house.admit(f"{other}:v1"), "no policy: everything is let in, and nothing is pinned"
+    await house.require()
+    for tag in ("v1", "unknown"):
+        assert f"no such tag is known: {tag}" in (await house.admit(f"{other}:{tag}"))["status"]["message"]
+    house.memory.grant("projects/other", CLUSTER, "binaryauthorization.policy.evaluatePolicy")
+    assert "no attestation" in (await house.admit(f"{other}:v1"))["status"]["message"]
+
+
 async def test_late_events_do_not_bring_back_what_is_gone(house: House) -> None:
     await house.require()
     await house.hear(pushed(), generation=1)
