@@ -106,9 +106,13 @@ class Handlers:
         """A version whose tags changed is a later one to its owner too."""
 
         def touched(raw: str | None) -> str | None:
-            known = VersionRecord.model_validate_json(raw) if raw else None
-            if known is None or known.deleted or known.generation >= heard.generation:
+            # A version whose push is late has to be as new as this by the time it is heard of: it would be asked for by
+            # a generation that its owner no longer has, and be kept for ever.
+            known = VersionRecord.model_validate_json(raw) if raw else VersionRecord(generation=0)
+            if known.generation >= heard.generation:
                 return None
+            if known.deleted:
+                return VersionRecord(generation=heard.generation, buried=known.generation).stored()
             return known.model_copy(update={"generation": heard.generation}).stored()
 
         return self._store.version(place, Name(heard.event.image, digest), touched)
@@ -130,12 +134,21 @@ def _newer(record: VersionRecord) -> Callable[[str | None], str | None]:
         if known is None:
             return record.stored()
         if known.generation >= record.generation:
-            return None
+            return _older(known, record) if known.awaits_push else None
         # A version that is pushed again keeps the time of its first upload, as at Google.
         first = known.uploaded if not known.deleted and not record.deleted else ""
         return record.model_copy(update={"uploaded": first or record.uploaded, "pulled": known.pulled}).stored()
 
     return become
+
+
+def _older(known: VersionRecord, record: VersionRecord) -> str | None:
+    """The push that was awaited; or an earlier deletion, before which no push counts."""
+    if record.generation <= known.buried:
+        return None
+    if record.deleted:
+        return known.model_copy(update={"buried": record.generation}).stored()
+    return record.model_copy(update={"generation": known.generation}).stored()
 
 
 def _later(running: Running) -> Callable[[str | None], str | None]:

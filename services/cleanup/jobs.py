@@ -13,8 +13,8 @@ from shared.events import Event
 from shared.events.cleanups import CleanupPlanned, CleanupRequested, Doomed
 
 JOB_BYTES = 48_000
-MOST_TAGS = 20
-"""Of a version that a job names; they are for people to read."""
+MOST_TAGS = 300
+"""Of a version that a job names; its owner keeps one that has a tag which is not named."""
 
 
 def plan_json(found: Plan) -> bytes:

@@ -112,7 +112,7 @@ class Store:
         found: list[Version] = []
         async for member, record in self._all(place.project, self._fold(place, "version"), VersionRecord, now):
             name = _name(member)
-            if record.generation and not record.deleted:
+            if not record.deleted and not record.awaits_push:
                 found.append(_version(name, record, tuple(sorted(tags.get(name, ()))), runs.get(name.digest, "")))
         return found
 

@@ -26,6 +26,14 @@ class VersionRecord(_Record):
     children: tuple[str, ...] = ()
     pulled: str = ""
 
+    buried: int = 0
+    """Generation of its last deletion; kept while a push behind that has yet to be heard of."""
+
+    @property
+    def awaits_push(self) -> bool:
+        """Only what happened to its tags was heard of as yet: that may come before its push."""
+        return not self.deleted and not self.uploaded
+
 
 class TagRecord(_Record):
     """What a tag points at; an empty digest says that it was taken away."""

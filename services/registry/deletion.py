@@ -26,6 +26,9 @@ class Guard:
 
     generation: int | None = None
     """The version must not have been pushed or untagged since, and referrers go only when their subject is gone."""
+    tags: tuple[str, ...] = ()
+    """With a generation: whoever asks knew of these tags, and a version that has others stays. Events may be late, so
+    that a later one about the version was heard and an earlier one about its tags was not."""
     checks: tuple[Check, ...] = ()
     """What must hold in the step itself."""
 
@@ -67,7 +70,7 @@ class Deletion:
             if version is None:
                 raise ManifestUnknown(f"there is no manifest {digest}")
             parents = await self.store.parents(name, digest)
-            spared = guard.generation is not None and await self._spares(guard.generation, version, parents)
+            spared = guard.generation is not None and await self._spares(guard, guard.generation, version, parents)
             if spared:
                 return None
             if parents:
@@ -77,11 +80,12 @@ class Deletion:
         await self.steps.make(act, decide)
         return not spared
 
-    async def _spares(self, generation: int, version: Version, parents: Sequence[str]) -> bool:
+    async def _spares(self, guard: Guard, generation: int, version: Version, parents: Sequence[str]) -> bool:
         if parents or version.generation > generation:
             return True
-        if len(await self.store.tags_of(version.name, version.digest)) > MOST_TAGS:
-            return True  # what has so many tags is not for a policy to judge
+        tags = await self.store.tags_of(version.name, version.digest)
+        if len(tags) > MOST_TAGS or not set(tags) <= set(guard.tags):
+            return True  # what has so many tags, or others than were known, is not for a policy to judge
         subject = version.facts.subject
         return bool(subject and await self.store.has_version(version.name, subject))
 

@@ -64,7 +64,7 @@ class Handlers:
             raise Reject(str(error)) from error
         act = self._act(heard, ("system_event",)).part(f"{name.image}@{condemned}")
         try:
-            return await self.deletion.delete(name, condemned, act, Guard(doomed.generation))
+            return await self.deletion.delete(name, condemned, act, Guard(doomed.generation, doomed.tags))
         except ManifestUnknown:
             return True
 

@@ -106,6 +106,25 @@ async def test_tags_move_and_late_events_change_nothing(house: House) -> None:
     assert (await house.plan(untagged))[0] == ["b"]
 
 
+@pytest.mark.parametrize("order", ["dpu", "dup", "udp", "upd", "pud", "pdu"])
+async def test_a_version_is_as_new_as_what_befell_its_tags_in_whatever_order_that_is_heard(
+    house: House, order: str
+) -> None:
+    heard = {
+        "d": (ImageDeleted(**AT, image="app", digest=digest("a")), 3),
+        "p": (pushed("a", 50, "v1"), 5),
+        "u": (ImageUntagged(**AT, image="app", tag="v1", digest=digest("a")), 7),
+    }
+    for event, generation in (*map(heard.__getitem__, order), (pushed("a", 90, "v0"), 1)):
+        await house.hear(event, generation=generation)
+    untagged = {"u": {"action": "DELETE", "condition": {"tagState": "UNTAGGED", "olderThan": "60d"}}}
+    assert await house.plan(untagged) == ([], [])  # it goes by its present life, not by the one that was over at 3
+    status, _ = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": {"old": POLICIES["old"]}})
+    assert status == 200
+    (doomed,) = house.memory.announced("cleanup.requested")[0].data["versions"]
+    assert (doomed["digest"], doomed["generation"]) == (digest("a"), 7)
+
+
 async def test_a_run_asks_the_registry_with_the_generations_it_knows(house: House) -> None:
     await house.hear(pushed("a", 50, "v1"), generation=4)
     await house.hear(pushed("b", 40, "v1", previous_digest=digest("a")), generation=7)
@@ -182,6 +201,17 @@ async def test_a_repositorys_dry_run_switch_holds_for_periodic_runs(house: House
         await house.memory.clock.advance(3601)
     assert house.memory.announced("cleanup.planned")
     assert house.memory.announced("cleanup.requested") == []
+
+
+@pytest.mark.parametrize(("asked", "state"), [({}, "PLANNED"), ({"dryRun": False}, "RUNNING")])
+async def test_a_repositorys_dry_run_switch_holds_for_runs_that_do_not_say_otherwise(
+    house: House, asked: dict[str, bool], state: str
+) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    await house.hear(RepositoryState(**AT, cleanup_policies=POLICIES, cleanup_policy_dry_run=True))
+    _, run = await house.call("POST", f"{WEB}:runCleanup", asked)
+    assert run["state"] == state
+    assert bool(house.memory.announced("cleanup.requested")) == (state == "RUNNING")
 
 
 async def test_what_was_admitted_lately_stays_and_pulls_are_remembered(house: House) -> None:

@@ -58,7 +58,10 @@ async def test_an_object_that_is_not_there_is_for_the_dead_letters(oci: Registry
 
 
 async def clean(oci: RegistryClient, versions: Sequence[tuple[str, int]]) -> None:
-    doomed = tuple(Doomed(image="app", digest=digest, generation=generation) for digest, generation in versions)
+    known = ("old", "multi")
+    doomed = tuple(
+        Doomed(image="app", digest=digest, generation=generation, tags=known) for digest, generation in versions
+    )
     job = CleanupRequested(
         project="demo", location="local", owner="registry", repository="web", run="r", versions=doomed
     )
@@ -87,6 +90,16 @@ async def test_what_was_pushed_again_since_the_plan_stays(oci: RegistryClient) -
     await oci.push(image, "new")
     await clean(oci, [(image.digest, seen)])
     assert (await oci.call("HEAD", f"{MANIFESTS}/new")).status == 200
+    assert oci.parts.announced("image.deleted") == []
+
+
+async def test_a_tag_that_whoever_asks_has_not_heard_of_keeps_the_version(oci: RegistryClient) -> None:
+    image, other = small_image(), small_image("other")
+    for tag in ("late", "old"):
+        await oci.push(image, tag)
+    await oci.push(other, "old")  # says that the first image lost a tag, by a generation behind that of the late one
+    await clean(oci, [(image.digest, generation(oci, other.digest))])
+    assert (await oci.call("HEAD", f"{MANIFESTS}/late")).status == 200
     assert oci.parts.announced("image.deleted") == []
 
 
