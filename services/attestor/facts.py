@@ -59,9 +59,11 @@ class Scan(_Fact):
     highest_cvss: float = 0.0
     scanned: str
     top: tuple[Fix, ...] = ()
+    generation: int = 0
+    """Which of the scans of its project it was: clocks of replicas differ, so that times do not tell the later one."""
 
     @classmethod
-    def of(cls, completed: ScanCompleted, top: tuple[Fix, ...]) -> Self:
+    def of(cls, completed: ScanCompleted, top: tuple[Fix, ...], generation: int) -> Self:
         """What the scanner said."""
         return cls(
             status=completed.status,
@@ -72,6 +74,7 @@ class Scan(_Fact):
             highest_cvss=completed.highest_cvss,
             scanned=completed.scanned,
             top=top,
+            generation=generation,
         )
 
     @property

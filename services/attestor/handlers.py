@@ -80,7 +80,7 @@ class Handlers:
     async def on_scanned(self, heard: Heard[ScanCompleted]) -> None:
         """A scan is done: remember what it found, and sign what meets a threshold."""
         event = heard.event
-        scan = Scan.of(event, await self._top(event))
+        scan = Scan.of(event, await self._top(event), heard.generation)
         key = self._store.version_key(event.project, event.digest)
         listed = Index(self._store.scanned_key(event.project), event.digest)
         field = Field(key, SCAN, lambda before: _newer_scan(before, scan), (listed,))
@@ -170,7 +170,8 @@ def _newer_tag(before: str | None, points: Tag) -> str | None:
 
 
 def _newer_scan(before: str | None, scan: Scan) -> str | None:
-    if before is not None and Scan.model_validate_json(before).scanned >= scan.scanned:
+    known = None if before is None else Scan.model_validate_json(before)
+    if known is not None and (known.generation, known.scanned) >= (scan.generation, scan.scanned):
         return None
     return scan.stored()
 

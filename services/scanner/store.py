@@ -144,9 +144,10 @@ class Store:
 
     async def _apply(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
         drafts = self._outbox.drafts(change.events, change.cause)
-        await self._state.apply(
-            Step(partition_of(project), change.request, tuple(checks), tuple(writes), drafts=drafts)
-        )
+        # Counted, so that whoever hears of two scans knows the later one.
+        counter = f"{project}/scans" if drafts else ""
+        step = Step(partition_of(project), change.request, tuple(checks), tuple(writes), drafts=drafts, counter=counter)
+        await self._state.apply(step)
 
     def _image(self, project: str, identity: str) -> str:
         return self._keys.of(project, "image", identity)

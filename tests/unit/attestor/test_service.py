@@ -172,6 +172,18 @@ async def test_the_order_of_push_and_scan_does_not_matter_and_nothing_is_said_tw
     assert len(house.memory.announced("audit.system")) == 1
 
 
+async def test_of_two_scans_the_later_one_counts_whatever_their_clocks_said_and_whenever_it_is_heard(
+    house: House,
+) -> None:
+    await house.hear(pushed())
+    await house.hear(scanned(counts={"CRITICAL": 1}, when="2026-01-01T00:00:00Z"), generation=8)
+    await house.hear(scanned(when="2026-01-01T02:00:00Z"), generation=7)
+    await house.require()
+    response = await house.admit(f"{IMAGE}:v1")
+    assert response["allowed"] is False
+    assert "1 CRITICAL" in response["status"]["message"]
+
+
 async def test_what_was_scanned_before_there_was_a_threshold_is_attested_when_there_is_one(house: House) -> None:
     await house.hear(pushed())
     await house.hear(scanned())

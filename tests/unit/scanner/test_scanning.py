@@ -73,6 +73,14 @@ async def test_an_event_that_is_heard_twice_is_one_scan() -> None:
         assert len(scanner.said("scan.completed")) == 1
 
 
+async def test_scans_are_counted_so_that_whoever_hears_of_two_knows_the_later_one() -> None:
+    async with scanner_at_work() as scanner:
+        await scanner.push(python_image(("jinja2", "2.4.1")))
+        await scanner.take_in(osv("PYSEC-1", "PyPI", "jinja2", {"introduced": "0"}, {"fixed": "3.0"}, vector=CRITICAL))
+        first, second = scanner.memory.announced("scan.completed")
+        assert 0 < first.generation < second.generation
+
+
 async def test_the_same_digest_under_another_name_is_said_for_that_name_from_the_same_facts() -> None:
     async with scanner_at_work() as scanner:
         image = python_image(OLD)
