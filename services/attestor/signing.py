@@ -32,8 +32,8 @@ class SigningKey:
         return key_id_of(self.private.public_key())
 
     def sign(self, content: bytes) -> bytes:
-        """A detached ECDSA signature, DER."""
-        return self.private.sign(content, ec.ECDSA(hashes.SHA256()))
+        """A detached ECDSA signature, DER; the same content has the same (RFC 6979)."""
+        return self.private.sign(content, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
     def public(self, comment: str) -> AttestorKey:
         """The public half as an attestor lists it."""

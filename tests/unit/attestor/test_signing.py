@@ -27,6 +27,10 @@ KEY = from_seed(b"\1" * 48)
 NOTE = "projects/demo/notes/n"
 
 
+def test_the_same_content_is_signed_the_same_so_that_what_runs_twice_writes_one_attestation() -> None:
+    assert KEY.sign(b"content") == KEY.sign(b"content")
+
+
 def pem(public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> str:
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     return public.public_bytes(serialization.Encoding.PEM, spki).decode()
