@@ -20,5 +20,7 @@ def list_images(repository: str, data: str, project: str, form: str) -> None:
     """Images of a repository, with tags and sizes."""
     found = suite.of(data)
     path = f"v1/projects/{project}/locations/{found.location}/repositories/{repository}/dockerImages"
-    rows = account.api(found, "registry").pages(path, "dockerImages")
-    show(list(rows), ["uri", "tags", "imageSizeBytes", "uploadTime"], form)
+    rows = list(account.api(found, "registry").pages(path, "dockerImages"))
+    if form == "table":
+        rows = [{**row, "image": suite.pullable(str(row["uri"]), found)} for row in rows]
+    show(rows, ["image", "tags", "imageSizeBytes", "uploadTime"], form)

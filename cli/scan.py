@@ -15,7 +15,7 @@ _COLUMNS = [
     "vulnerability.cvssScore",
     "package",
     "version",
-    "resourceUri",
+    "image",
 ]
 
 
@@ -47,8 +47,9 @@ def list_found(  # noqa: PLR0913, PLR0917 - click hands over each option by its 
     if image:
         conditions.append(f'resourceUrl="{image if "://" in image else f"https://{image}"}"')
     path = f"v1/projects/{project}/occurrences"
-    found = list(account.api(suite.of(data), "scanner").pages(path, "occurrences", filter=" AND ".join(conditions)))
-    show([{**one, **_package(one)} for one in found], _COLUMNS, form)
+    at = suite.of(data)
+    found = list(account.api(at, "scanner").pages(path, "occurrences", filter=" AND ".join(conditions)))
+    show([{**one, **_package(one), "image": suite.pullable(one["resourceUri"], at)} for one in found], _COLUMNS, form)
     if fail_on and (bad := [one for one in found if _rank(one) >= _SEVERITIES.index(fail_on.upper())]):
         raise Denied(f"{len(bad)} findings of severity {fail_on.upper()} or worse")
 

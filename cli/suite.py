@@ -67,6 +67,11 @@ def read(folder: Path) -> Suite:
     )
 
 
+def pullable(uri: str, found: Suite) -> str:
+    """An image's address here: APIs name it as gcloud reads names, by a host that need not exist."""
+    return f"{found.registry_host}/{uri.removeprefix('https://').partition('/')[2]}"
+
+
 def data_option(command: C) -> C:
     """`--data DIR`, which every command that speaks to a suite has."""
     return click.option(

@@ -95,7 +95,8 @@ def _own(place: Place) -> dict[str, dict[str, str]]:
             "BUILDER_REGISTRY": registry,
             "BUILDER_KEY_FILE": str(keys / "agents" / "builder.json"),
         },
-        "scanner": {"SCANNER_REGISTRY_HOST": registry},
+        # As the registry names images to gcloud, which brings findings and images together by these names.
+        "scanner": {"SCANNER_REGISTRY_HOST": f"{LOCATION}-docker.pkg.dev"},
         "attestor": {
             "ATTESTOR_MASTER_KEY_FILE": str(keys / "attestor-master"),
             "ATTESTOR_REGISTRY_HOSTS": f"{registry},localhost:{port}",
