@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from services.builder.account import BuildAccount, write_auth_file
+from services.builder.buildfile import BuildStep
 from services.builder.errors import BuildfileInvalid, NoRuntime, PushFailed
 from services.builder.references import parse_reference
 from services.builder.sandbox.oci import RunningStep
@@ -41,6 +42,11 @@ class Buildah:
     def wanted(name: str) -> bool:
         """Whether a step of this name is meant."""
         return name.partition(":")[0] in STEP_NAMES
+
+    @staticmethod
+    def reads_the_workspace(step: BuildStep) -> bool:
+        """Whether a step has buildah read files that other steps may write."""
+        return Buildah.wanted(step.name) and step.args[:1] == ["build"]
 
     async def start(self, arguments: Sequence[str], directory: str) -> RunningStep:
         """Start one `docker` command. Raises BuildfileInvalid for what is not spoken here, NoRuntime where none is."""

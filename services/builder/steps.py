@@ -1,7 +1,8 @@
 """Runs one step of a build, whatever kind it is, and gives its exit code."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,33 @@ class Outcome:
 
 
 @dataclass
+class _Turns:
+    """Lets a step run alone, as one must that reads the workspace from outside of a container.
+
+    A step beside it could put a link in the place of a folder after that folder was found to be where it should be.
+    """
+
+    _shared: int = 0
+    _alone: bool = False
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @asynccontextmanager
+    async def turn(self, *, alone: bool) -> AsyncGenerator[None]:
+        """Wait until the step may run, and hold its turn."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._alone and not (alone and self._shared))
+            self._alone = alone
+            self._shared += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._alone = False
+                self._shared -= 1
+                self._changed.notify_all()
+
+
+@dataclass
 class Steps:
     """The steps of one attempt at one build."""
 
@@ -52,10 +80,15 @@ class Steps:
     prefix: str
     """Unique to this attempt, for the names of containers."""
     _running: dict[int, Running] = field(default_factory=dict[int, Running], init=False)
+    _turns: _Turns = field(default_factory=_Turns, init=False)
 
     async def run(self, position: int) -> Outcome:
         """Run a step to its end or its timeout. Raises ImageUnavailable, LayerRefused, BuildfileInvalid, NoRuntime."""
         step = self.request.steps[position]
+        async with self._turns.turn(alone=Buildah.reads_the_workspace(step)):
+            return await self._run(position, step)
+
+    async def _run(self, position: int, step: BuildStep) -> Outcome:
         running, digest = await self._start(position, step)
         self._running[position] = running
         limit = seconds(step.timeout) if step.timeout else None
