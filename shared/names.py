@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 PARTITIONS = 64
@@ -13,6 +14,7 @@ REPOSITORY_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|gcr\.io")
 _SUBJECT_SAFE = re.compile(r"[^\x21-\x7e]|[%.*>/ ]")
 
 
+@lru_cache(maxsize=4096)
 def partition_of(project: str) -> str:
     """The partition tag `00` to `63` of a project: everything one atomic step touches lies in one partition."""
     return f"{zlib.crc32(project.encode()) % PARTITIONS:02d}"
@@ -32,6 +34,7 @@ def from_subject_token(escaped: str) -> str:
     return "" if escaped == "_" else unquote(escaped)
 
 
+@lru_cache(maxsize=8192)
 def path_token(text: str) -> str:
     """`text` as one segment of an object name or state key, with no slash, colon, brace or space left in it."""
     return quote(text, safe="@!,;=+$")

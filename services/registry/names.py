@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from services.registry.errors import DigestInvalid, NameInvalid, TagInvalid
@@ -47,18 +48,24 @@ class ImageName:
         """Read `P/R/IMAGE`, or `P/IMAGE` for the repository `gcr.io`; raises NameInvalid."""
         if len(text) > _LONGEST:
             raise NameInvalid(f"a name has at most {_LONGEST} characters")
-        project, _, rest = text.partition("/")
-        repository, slash, image = rest.partition("/")
-        if not slash:
-            repository, image = CONTAINER_REGISTRY, rest
-        if not (PROJECT.fullmatch(project) and REPOSITORY_ID.fullmatch(repository) and _IMAGE.fullmatch(image)):
-            raise NameInvalid(f"{text!r} is not PROJECT/REPOSITORY/IMAGE, nor PROJECT/IMAGE")
-        return cls(project, repository, image)
+        return cls(*_parts(text))
 
     @property
     def path(self) -> str:
         """The name as the wire has it."""
         return f"{self.project}/{self.repository}/{self.image}"
+
+
+@lru_cache(maxsize=4096)
+def _parts(text: str) -> tuple[str, str, str]:
+    """Kept, because each request asks several times and the same few images are asked for again and again."""
+    project, _, rest = text.partition("/")
+    repository, slash, image = rest.partition("/")
+    if not slash:
+        repository, image = CONTAINER_REGISTRY, rest
+    if not (PROJECT.fullmatch(project) and REPOSITORY_ID.fullmatch(repository) and _IMAGE.fullmatch(image)):
+        raise NameInvalid(f"{text!r} is not PROJECT/REPOSITORY/IMAGE, nor PROJECT/IMAGE")
+    return project, repository, image
 
 
 def is_image(text: str) -> bool:

@@ -60,23 +60,24 @@ def oci_routes(registry: Registry, faces: OciFaces) -> list[Route]:
             seconds=seconds,
         )
 
+    # The router tries them in this order: what is asked most comes first.
     manifests, blobs, uploads, lists = faces.manifests, faces.blobs, faces.uploads, faces.lists
     return [
         *_pings(lists),
         Route(
             "GET", "/v2/_catalog", lists.catalog, "", audit=Audit.NONE, open_because="it shows what the caller may list"
         ),
-        route("GET", "tags/list", lists.tags, PULL, "ListTags"),
-        route("GET", "referrers/{digest}", lists.referrers, PULL, "ListReferrers"),
         route("GET", "manifests/{reference}", manifests.get, PULL, "GetManifest"),
         route("HEAD", "manifests/{reference}", manifests.get, PULL, "HeadManifest"),
         route("PUT", "manifests/{reference}", manifests.put, PUSH, "PutManifest"),
         route("DELETE", "manifests/{reference}", manifests.delete, DELETE, "DeleteManifest"),
-        *(route("POST", f"blobs/uploads{end}", uploads.begin, PUSH, "StartUpload") for end in ("", "/")),
-        *_sessions(uploads),
         route("GET", "blobs/{digest}", blobs.get, PULL, "GetBlob"),
         route("HEAD", "blobs/{digest}", blobs.get, PULL, "HeadBlob"),
         route("DELETE", "blobs/{digest}", blobs.delete, DELETE, "DeleteBlob"),
+        *_sessions(uploads),
+        *(route("POST", f"blobs/uploads{end}", uploads.begin, PUSH, "StartUpload") for end in ("/", "")),
+        route("GET", "tags/list", lists.tags, PULL, "ListTags"),
+        route("GET", "referrers/{digest}", lists.referrers, PULL, "ListReferrers"),
         Route("*", "/v2/{rest:.*}", _nothing, "", audit=Audit.NONE, open_because="nothing is served there"),
     ]
 
