@@ -47,6 +47,8 @@ class Handlers:
         request = BuildRequest.model_validate_json(await self._blobs.content(asked.object))
         record = await self._begin(record, request, heard, worker)
         if record.status == WORKING:
+            if record.worker != worker.name:
+                raise Later("another worker has begun this build at the same moment", 60)
             await worker.run(record, request, heard.cause)
 
     async def _begin(

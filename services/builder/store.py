@@ -84,7 +84,7 @@ class Builds:
         record, events = changed
         key = self._key(record.project, record.id)
         own = Cause(id=f"{cause.id}/{label}", actor=cause.actor, traceparent=cause.traceparent)
-        await self._state.apply(
+        done = await self._state.apply(
             Step(
                 partition=partition_of(record.project),
                 request=own.id,
@@ -93,7 +93,8 @@ class Builds:
                 drafts=self._outbox.drafts(events, own),
             )
         )
-        return record
+        # Where another replica has done it under the same label, what that one wrote is what counts.
+        return await self.get(record.project, record.id) if done.again else record
 
     def _key(self, project: str, build: str) -> str:
         return self._keys.of(project, "build", build)
