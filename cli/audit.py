@@ -20,7 +20,7 @@ def audit() -> None:
 @suite.project_option
 @suite.format_option
 @click.option("--filter", "condition", default="", help='Google\'s filter, such as protoPayload.serviceName="…".')
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--oldest-first", is_flag=True)
 def read(data: str, project: str, form: str, condition: str, limit: int, *, oldest_first: bool) -> None:  # noqa: PLR0913
     """Entries of a project, the newest first."""

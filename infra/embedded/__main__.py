@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.embedded.errors import CannotStart
-from infra.embedded.folder import DataFolder
+from infra.embedded.folder import DataFolder, refuse_a_foreign_folder
 from infra.embedded.services import Place
 from infra.embedded.suite import live
 
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--blobs", choices=["directory", "s3"], default="directory")
     options = parser.parse_args(arguments)
     try:
+        refuse_a_foreign_folder(options.data)
         return live(Place(DataFolder.at(options.data), options.port_base, s3=options.blobs == "s3"))
     except CannotStart as error:
         print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal

@@ -85,6 +85,12 @@ class DataFolder:
         write(self.description, json.dumps(description, indent=2).encode() + b"\n")
 
 
+def refuse_a_foreign_folder(path: Path) -> None:
+    """Raises CannotStart for a folder with something else in it: that would be closed to all but its owner."""
+    if path.is_dir() and not (path / _ROOMS[0]).is_dir() and any(path.iterdir()):
+        raise CannotStart(f"{path.absolute()} is not empty, and no data folder of a suite: name another with --data")
+
+
 def secret(path: Path, size: int = 32) -> str:
     """The secret in that file as hexadecimal text; made on the first call, with mode 0600."""
     if not path.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.errors import CannotStart
-from infra.embedded.folder import DataFolder, secret, write
+from infra.embedded.folder import DataFolder, refuse_a_foreign_folder, secret, write
 
 
 def mode(path: Path) -> int:
@@ -91,3 +91,14 @@ def test_bytes_stay_in_the_bucket_that_the_folder_began_with(tmp_path: Path) -> 
 
     with pytest.raises(CannotStart, match="start it with `--blobs s3`"):
         folder.keep_bytes_in("directory")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    refuse_a_foreign_folder(tmp_path / "none")
+    refuse_a_foreign_folder(tmp_path)
+    (tmp_path / "letters").mkdir(mode=0o755)
+
+    with pytest.raises(CannotStart, match="is not empty"):
+        refuse_a_foreign_folder(tmp_path)
+    DataFolder.at(tmp_path / "data")
+    refuse_a_foreign_folder(tmp_path / "data")
