@@ -24,7 +24,7 @@ def advisories() -> None:
     """What the scanner knows about vulnerabilities."""
 
 
-@advisories.command("import")
+@advisories.command("import", short_help="Load advisories of a file, folder or URL.")
 @click.argument("place")
 @suite.data_option
 @suite.project_option

@@ -23,7 +23,7 @@ def builds() -> None:
     """Builds of steps in containers."""
 
 
-@builds.command()
+@builds.command(short_help="Run a build on the sources in FOLDER.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
 @click.option(
     "--config",

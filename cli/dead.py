@@ -44,7 +44,7 @@ def show_letter(number: int, data: str) -> None:
     show_json({**_row(letter), "event": letter.content.decode(errors="replace")})
 
 
-@dead.command()
+@dead.command(short_help="Have events handled once more.")
 @click.argument("numbers", type=int, nargs=-1, required=True)
 @suite.data_option
 def redrive(numbers: tuple[int, ...], data: str) -> None:

@@ -34,7 +34,7 @@ def env() -> None:
     """Settings for gcloud, container clients or the shell: eval "$(entrepot env sh)"."""
 
 
-@env.command()
+@env.command(short_help="What an unmodified gcloud needs.")
 @suite.data_option
 @suite.project_option
 def gcloud(data: str, project: str) -> None:
@@ -56,7 +56,7 @@ def gcloud(data: str, project: str) -> None:
     _export(settings)
 
 
-@env.command()
+@env.command(short_help="What docker, podman and skopeo need.")
 @suite.data_option
 def docker(data: str) -> None:
     """What docker, podman, buildah and skopeo need: credentials, and that HTTP on loopback will do.
@@ -79,7 +79,7 @@ def docker(data: str) -> None:
     )
 
 
-@env.command()
+@env.command(short_help="What entrepot itself and scripts need.")
 @suite.data_option
 @suite.project_option
 def sh(data: str, project: str) -> None:

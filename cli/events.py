@@ -21,7 +21,7 @@ def events() -> None:
     """What the services say to each other."""
 
 
-@events.command()
+@events.command(short_help="Print events as they are said.")
 @suite.data_option
 @suite.format_option
 @click.option("--subject", default=">", show_default=True, help="Such as image.pushed.> or scan.completed.demo.>")
