@@ -53,7 +53,14 @@ def python_root(root: Path) -> Path:
         library,
         symlinks=False,
         ignore=shutil.ignore_patterns(
-            "site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__", "config-*"
+            "site-packages",
+            "dist-packages",
+            "EXTERNALLY-MANAGED",
+            "test",
+            "tests",
+            "idlelib",
+            "__pycache__",
+            "config-*",
         ),
     )
     packages = library / "site-packages"
