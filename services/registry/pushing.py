@@ -66,7 +66,7 @@ class Pushing:
         Raises ReferencesUnknown, NameUnknown where there is no such repository.
         """
         found = [await self._found(name, manifest, tags)]  # before bytes are stored for what cannot be taken
-        await self._store(name, manifest)
+        await self._store(name, manifest, known=found[0].known is not None)
         facts = Facts.of(manifest, await self._platforms(name, manifest))
 
         async def decide() -> Change:
@@ -92,12 +92,16 @@ class Pushing:
         held = tuple(size for size in sizes if size is not None)
         return Before(life, held, known, tuple(pointers), first=not await self.store.has_image(name))
 
-    async def _store(self, name: ImageName, manifest: Manifest) -> None:
+    async def _store(self, name: ImageName, manifest: Manifest, *, known: bool) -> None:
+        """Bytes that must be there already are looked for first; others are written at once: most are new."""
         stored = manifest_object(name.project, manifest.digest)
         try:
-            await self.blobs.stat(stored)
+            if known:
+                await self.blobs.stat(stored)
+                return
         except BlobMissing:
-            await self.blobs.put(stored, manifest.content)
+            pass
+        await self.blobs.put(stored, manifest.content)
 
     async def _platforms(self, name: ImageName, manifest: Manifest) -> tuple[str, ...]:
         if manifest.config is None or manifest.config.media_type not in IMAGE_CONFIGS:
