@@ -29,7 +29,24 @@ from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_p
 
 ADA = "user:ada@example.org"
 BUSYBOX = shutil.which("busybox")
-PROGRAMS = ("sh", "echo", "cat", "sleep", "id", "ls", "touch", "env", "mount", "true", "false", "ps", "wget", "mkdir")
+PROGRAMS = (
+    "sh",
+    "echo",
+    "cat",
+    "sleep",
+    "id",
+    "ls",
+    "touch",
+    "env",
+    "mount",
+    "true",
+    "false",
+    "ps",
+    "wget",
+    "mkdir",
+    "mknod",
+    "unshare",
+)
 
 pytestmark = [
     pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed (package busybox-static)"),
@@ -199,6 +216,14 @@ async def test_a_step_can_neither_mount_nor_see_the_worker(bench: Workbench) -> 
     assert "Step #0: mounted" not in said
     assert "Step #0: root" not in said
     assert "Operation not permitted" in said or "permission denied" in said
+
+
+async def test_a_step_makes_neither_devices_nor_a_user_namespace_of_its_own(bench: Workbench) -> None:
+    tries = "mknod /d b 7 0; echo mknod $?; unshare -U true; echo unshare $?"
+    build_made = await bench.run(steps=[{"name": bench.image, "args": [f"{tries}; true"]}])
+    said = await bench.log(build_made["id"])
+    assert "Step #0: mknod 1" in said
+    assert "Step #0: unshare 1" in said
 
 
 async def test_the_source_is_the_workspace(bench: Workbench) -> None:
