@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.attestor.attestors import AutoAttest, Threshold
 from services.attestor.references import Place
-from shared.events.scans import SEVERITIES, ScanCompleted
+from shared.events.scans import NO_ADVISORIES, SEVERITIES, ScanCompleted
 
 
 class _Fact(BaseModel):
@@ -88,6 +88,8 @@ class Scan(_Fact):
             return f"its scan of {self.scanned[:19]} ended as {self.status}" + (
                 f": {self.reason}" if self.reason else ""
             )
+        if self.advisories == NO_ADVISORIES:
+            return f"its scan of {self.scanned[:19]} had no advisories to hold it against"
         if not any(self.counts.values()):
             return f"its scan of {self.scanned[:19]} found nothing"
         ordered = (*reversed(SEVERITIES), *(name for name in self.counts if name not in SEVERITIES))
@@ -154,6 +156,8 @@ def objection(scan: Scan, limits: AutoAttest) -> str:
     """
     if not scan.finished:
         return f"the scan ended as {scan.status}"
+    if scan.advisories == NO_ADVISORIES:
+        return "the scanner had no advisories loaded"
     if limits.maximum_cvss is not None and scan.highest_cvss > limits.maximum_cvss:
         return f"CVSS {scan.highest_cvss:g} is above {limits.maximum_cvss:g}"
     for severity, count in scan.counts.items():

@@ -18,7 +18,7 @@ from services.scanner.store import Change, Kept, Store
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import Clock, Cpu, rfc3339
 from shared.events import Cause, Event
-from shared.events.scans import VulnerabilityChange, VulnerabilityClosed, VulnerabilityOpened
+from shared.events.scans import NO_ADVISORIES, VulnerabilityChange, VulnerabilityClosed, VulnerabilityOpened
 from shared.state import Moved
 
 TRIES = 16
@@ -93,8 +93,12 @@ class Scanner:
         result, found = await self._scanned(place, snapshot)
         record = self._record(place, occasion, snapshot, before, result)
         same = before is not None and not before.record.deleted and before.record.result == result
+        # Nothing found among advisories is news after nothing found among none.
+        informed = before is not None and before.record.advisories == NO_ADVISORIES != snapshot.id
         events = (
-            [] if same and not occasion.again else [record.completed(place), *await self._changes(place, before, found)]
+            []
+            if same and not informed and not occasion.again
+            else [record.completed(place), *await self._changes(place, before, found)]
         )
         # One cause may bring many images up to date, and one image twice: each of these is a cause of its own.
         cause = Cause(f"{occasion.cause.id}/{place.id}/{snapshot.id}", occasion.cause.actor, occasion.cause.traceparent)

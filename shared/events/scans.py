@@ -4,6 +4,9 @@ from typing import ClassVar
 
 from shared.events.event import Event, Job
 
+NO_ADVISORIES = "none"
+"""The id of the advisory snapshot while no advisories are loaded: a scan against it can find nothing."""
+
 SEVERITIES = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 
 
@@ -35,7 +38,7 @@ class ScanCompleted(Event):
     reason: str = ""
     """Why it failed or is unsupported."""
     advisories: str
-    """Id of the advisory snapshot."""
+    """Id of the advisory snapshot; NO_ADVISORIES while there is none, and then no findings mean nothing."""
     counts: dict[str, int] = {}
     """Findings by severity; a severity without findings is left out."""
     fixable: dict[str, int] = {}

@@ -106,7 +106,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with running(folder) as suite:
         twins = twins_of(suite, folder / "twin")
         with started(twins):
-            yield Pair(suite, twins, suite.token())
+            made = Pair(suite, twins, suite.token())
+            # A scan without any advisories is no ground to attest anything.
+            advisory = {"id": "X-1", "affected": [{"package": {"ecosystem": "PyPI", "name": "x"}, "versions": ["1"]}]}
+            path = "v1/projects/demo/advisories:import?source=test"
+            made.call(made.addresses("scanner")[0], path, {**advisory, "modified": "2026-01-01T00:00:00Z"})
+            yield made
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 60.0) -> None:

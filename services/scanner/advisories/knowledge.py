@@ -11,6 +11,7 @@ from services.scanner.advisories.database import Feed, content_id
 from services.scanner.store import FeedRecord, Store
 from shared.blobs import BlobExists, Blobs
 from shared.clock import Cpu
+from shared.events.scans import NO_ADVISORIES
 
 MOST_PACKED = 512 * 1024 * 1024
 MOST_UNPACKED = 2 * 1024 * 1024 * 1024
@@ -45,6 +46,8 @@ class Knowledge:
         for owner in dict.fromkeys(name for name in (self.sharing, project) if name):
             for source, feed in (await self._store.feeds(owner)).items():
                 found[f"{owner}/{source}"] = feed
+        if not found:
+            return Snapshot(NO_ADVISORIES, ())
         text = "\n".join(f"{name} {feed.feed}" for name, feed in sorted(found.items()))
         return Snapshot(content_id(text.encode()), tuple(feed.feed for _, feed in sorted(found.items())))
 

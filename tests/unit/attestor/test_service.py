@@ -17,7 +17,7 @@ from services.attestor.signing import from_seed
 from shared.events import Event
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
-from shared.events.scans import OccurrenceChanged, ScanCompleted
+from shared.events.scans import NO_ADVISORIES, OccurrenceChanged, ScanCompleted
 from tests.support.events import said
 from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts
 
@@ -105,12 +105,14 @@ def pushed(digest: str = A, tag: str = "v1", **more: Any) -> ImagePushed:
     return ImagePushed(**{**AT, "digest": digest, "tag": tag, "media_type": "m", "size": 1, "uploaded": "now", **more})
 
 
-def scanned(digest: str = A, counts: dict[str, int] | None = None, when: str = "2026-01-01T00:00:00Z") -> ScanCompleted:
+def scanned(
+    digest: str = A, counts: dict[str, int] | None = None, when: str = "2026-01-01T00:00:00Z", advisories: str = "s1"
+) -> ScanCompleted:
     counts = counts or {}
     return ScanCompleted(
         **AT,
         digest=digest,
-        advisories="s1",
+        advisories=advisories,
         counts=counts,
         fixable=counts,
         highest_cvss=9.8 if counts else 0,
@@ -119,6 +121,13 @@ def scanned(digest: str = A, counts: dict[str, int] | None = None, when: str = "
 
 
 IMAGE = "localhost:5000/demo/web/app"
+
+
+async def test_an_image_that_was_held_against_no_advisories_is_not_clean(house: House) -> None:
+    await house.require()
+    await house.hear(pushed())
+    await house.hear(scanned(advisories=NO_ADVISORIES))
+    assert house.memory.announced("attestation.created") == []
 
 
 async def test_a_clean_image_is_attested_pinned_and_let_in(house: House) -> None:

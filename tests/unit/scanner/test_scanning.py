@@ -7,7 +7,7 @@ from services.scanner.findings import Findings
 from services.scanner.layers.limits import LayerRefused, Limits
 from services.scanner.layers.reading import Reader
 from shared.events.images import ImagePushed
-from shared.events.scans import ScanRequested
+from shared.events.scans import NO_ADVISORIES, ScanRequested
 from tests.support.events import said
 from tests.support.images import image_of, layer_of
 from tests.support.scans import CRITICAL, osv, python_image, scanner_at_work
@@ -57,11 +57,12 @@ async def test_a_first_scan_opens_nothing_and_later_changes_of_advisories_open_a
 
 async def test_an_import_that_changes_nothing_for_an_image_says_nothing_about_it() -> None:
     async with scanner_at_work() as scanner:
+        await scanner.take_in(osv("PYSEC-3", "PyPI", "celery", {"introduced": "0"}), source="other")
         await scanner.push(python_image(OLD))
         await scanner.take_in(osv("PYSEC-2", "PyPI", "django", {"introduced": "0"}))
         await scanner.take_in(osv("PYSEC-2", "PyPI", "django", {"introduced": "0"}))
         assert len(scanner.said("scan.completed")) == 1
-        assert len(scanner.said("advisory.updated")) == 1
+        assert len(scanner.said("advisory.updated")) == 2
 
 
 async def test_an_event_that_is_heard_twice_is_one_scan() -> None:
@@ -281,3 +282,12 @@ async def test_a_push_whose_manifest_is_gone_is_given_up_without_a_dead_letter()
             await scanner.memory.clock.advance(10)
         assert scanner.said("scan.completed") == []
         assert scanner.memory.broker.stream("DEAD").last == 0
+
+
+async def test_a_scan_without_any_advisories_says_so_and_the_first_import_is_news() -> None:
+    async with scanner_at_work() as scanner:
+        await scanner.push(python_image(("flask", "3.0")))
+        assert [one["advisories"] for one in scanner.said("scan.completed")] == [NO_ADVISORIES]
+        await scanner.take_in(ADVISORY)
+        await scanner.settle()
+        assert len(scanner.said("scan.completed")) == 2
