@@ -27,14 +27,12 @@ def list_repositories(data: str, project: str, form: str) -> None:
 @suite.data_option
 @suite.project_option
 @click.option("--repository-format", default="DOCKER", show_default=True)
-@click.option("--immutable-tags", is_flag=True, help="A tag, once given, stays where it is.")
 @click.option("--description", default="")
-def create(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
+def create(
     repository: str,
     data: str,
     project: str,
     repository_format: str,
-    immutable_tags: bool,  # noqa: FBT001 - the same
     description: str,
 ) -> None:
     """Make a repository; prints its name."""
@@ -42,8 +40,6 @@ def create(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
     body: dict[str, object] = {"format": repository_format.upper()}
     if description:
         body["description"] = description
-    if immutable_tags:
-        body["dockerConfig"] = {"immutableTags": True}
     account.api(found, "registry").post(_parent(found, project), body, repositoryId=repository)
     click.echo(f"{_parent(found, project).removeprefix('v1/')}/{repository}")
 

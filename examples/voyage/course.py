@@ -127,9 +127,8 @@ class Voyage:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise Aground(f"skopeo copy failed: {done.stderr.strip()[-500:]}")
-        said = self.lookout.until("image.pushed", lambda data: data.get("tag") == f"{release.tag}-skopeo")
-        if said["data"]["digest"] != digest:
-            raise Aground(f"skopeo pushed {said['data']['digest']}")
+        tag = f"{release.tag}-skopeo"
+        said = self.lookout.until("image.pushed", lambda data: data["digest"] == digest and data.get("tag") == tag)
         self.log.line(f"skopeo copy pushed the same digest as {said['data']['tag']}")
 
     def _scanned(self, digest: str) -> dict[str, Any]:
