@@ -124,10 +124,13 @@ class FarState:
 class FarPublisher:
     """Publication behind the network; what became of a lost one is unknown."""
 
-    def __init__(self, inner: Publisher, network: Network, witness: Witness) -> None:
-        """`witness` is told what is about to be stored, and what was."""
+    def __init__(
+        self, inner: Publisher, network: Network, publishing: Callable[[Sequence[Message]], None], witness: Witness
+    ) -> None:
+        """`publishing` is told what is about to be stored, and `witness` what was."""
         self._inner = inner
         self._network = network
+        self._publishing = publishing
         self._witness = witness
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -137,7 +140,7 @@ class FarPublisher:
             raise BusUnavailable("no answer in time") from None
 
     async def _store(self, messages: Sequence[Message]) -> None:
-        self._witness.publishing(messages)
+        self._publishing(messages)
         await self._inner.publish(messages)
         self._witness.published(messages)
 
@@ -145,18 +148,31 @@ class FarPublisher:
 class FarBlobs:
     """A bucket behind the network."""
 
-    def __init__(self, inner: Blobs, network: Network) -> None:
+    def __init__(self, inner: Blobs, network: Network, server: Away) -> None:
         self._inner = inner
         self._network = network
+        self._server = server
 
     async def put(self, name: str, body: AsyncIterable[bytes] | bytes, *, if_absent: bool = False) -> int:
-        return await self._ask(lambda: self._inner.put(name, body, if_absent=if_absent))
+        content = body if isinstance(body, bytes) else await _whole(body)
+        return await self._ask(lambda: self._inner.put(name, content, if_absent=if_absent))
 
     async def read(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         yield await self._ask(lambda: self._whole(name, start, end))
 
     async def _whole(self, name: str, start: int, end: int | None) -> bytes:
-        return b"".join([piece async for piece in self._inner.read(name, start, end)])
+        return await _whole(self._inner.read(name, start, end))
+
+    async def staged_bytes(self, upload: str) -> AsyncIterator[bytes]:
+        yield await self._ask(lambda: _whole(self._inner.staged_bytes(upload)))
+
+    async def names(self, prefix: str, after: str = "") -> AsyncIterator[Any]:
+        for stat in await self._ask(lambda: _listed(self._inner.names(prefix, after))):
+            yield stat
+
+    async def uploads(self) -> AsyncIterator[Any]:
+        for stat in await self._ask(lambda: _listed(self._inner.uploads())):
+            yield stat
 
     async def content(self, name: str, limit: int = 8 * 1024 * 1024) -> bytes:
         return await self._ask(lambda: self._inner.content(name, limit))
@@ -174,7 +190,8 @@ class FarBlobs:
         await self._ask(lambda: self._inner.stage(upload))
 
     async def append(self, upload: str, offset: int, body: AsyncIterable[bytes]) -> int:
-        return await self._ask(lambda: self._inner.append(upload, offset, body))
+        content = await _whole(body)
+        return await self._ask(lambda: self._inner.append(upload, offset, _once(content)))
 
     async def staged(self, upload: str) -> int:
         return await self._ask(lambda: self._inner.staged(upload))
@@ -183,11 +200,29 @@ class FarBlobs:
         await self._ask(lambda: self._inner.abandon(upload))
 
     def __getattr__(self, name: str) -> Any:
-        """Listing and local things go straight through."""
+        """Local things go straight through."""
         return getattr(self._inner, name)
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await self._network.send(question)
+            return await self._network.send(lambda: self._answer(question))
         except Lost:
             raise BucketUnavailable("no answer in time") from None
+
+    async def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
+        if self._server.away:
+            await asyncio.sleep(0.3)
+            raise Lost
+        return await question()
+
+
+async def _whole(pieces: AsyncIterable[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+async def _listed(found: AsyncIterable[T]) -> list[T]:
+    return [each async for each in found]
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

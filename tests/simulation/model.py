@@ -167,7 +167,7 @@ class Attestor:
             repository=event.repository,
             image=event.image,
             digest=event.digest,
-            object="o",
+            object=manifest_object(event.project, event.digest),
             key_id="k",
         )
         keys = self.node.keys

@@ -2,7 +2,7 @@
 """What a seed decides: the changes that the client makes, and the storm that they are made in."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.simulation.network import Odds
@@ -10,7 +10,7 @@ from tests.simulation.network import Odds
 CHANGES = 20
 LEAST_CRASHES = 3
 PROJECTS = ("acme", "demo")
-REPLICAS = ("registry-0", "registry-1", "scanner-0", "scanner-1", "attestor-0", "attestor-1", "audit_log-0")
+MODEL_REPLICAS = ("registry-0", "registry-1", "scanner-0", "scanner-1", "attestor-0", "attestor-1", "audit_log-0")
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,29 @@ def changes_of(seed: int) -> list[Change]:
     return made
 
 
-def storm_of(seed: int, steps: Mapping[str, int], *, pauses: int = 2) -> Plan:
-    """Blows at steps that the calm run of the same seed took; the replica is drawn first, as most steps are idling."""
+def storm_of(
+    seed: int,
+    steps: Mapping[str, int],
+    *,
+    pauses: int = 2,
+    servers: Sequence[str] = ("bus", "state"),
+    within: float = 8,
+) -> Plan:
+    """Blows at steps that the calm run of the same seed took; the replica is drawn first, as most steps are idling.
+
+    `servers` may be away, from some time `within` the first seconds on.
+    """
     draw = random.Random(f"{seed} storm")
+    replicas = tuple(steps)
 
     def blow(seconds: float = 0.0) -> Blow:
-        replica = draw.choice(REPLICAS)
-        return Blow(replica, draw.randint(1, max(1, steps.get(replica, 1))), seconds)
+        replica = draw.choice(replicas)
+        return Blow(replica, draw.randint(1, max(1, steps[replica])), seconds)
 
     crashes = [blow() for _ in range(draw.randint(LEAST_CRASHES, LEAST_CRASHES + 2))]
     stills = [blow(draw.uniform(0.5, 6.0)) for _ in range(draw.randint(0, pauses))]
     absences = [
-        Absence(draw.choice(("bus", "state")), draw.uniform(0, 8), draw.uniform(0.3, 4.0))
+        Absence(draw.choice(servers), draw.uniform(0, within), draw.uniform(0.3, 4.0))
         for _ in range(draw.randint(0, 2))
     ]
     return Plan(
@@ -91,5 +102,5 @@ def storm_of(seed: int, steps: Mapping[str, int], *, pauses: int = 2) -> Plan:
         ),
         lane_limit=draw.choice((4, 1000, 1000)),
         stream_limit=draw.choice((3, 1000, 1000)),
-        wall_jumps={replica: draw.choice((0.0, 0.0, -3600.0, 7200.0)) for replica in REPLICAS},
+        wall_jumps={replica: draw.choice((0.0, 0.0, -3600.0, 7200.0)) for replica in replicas},
     )

@@ -10,12 +10,21 @@ import orjson
 from shared.blobs.memory import MemoryBucket
 from shared.bus import Message
 from shared.bus.memory import MemoryBroker
-from shared.names import manifest_object
+from shared.names import blob_object, manifest_object
 from shared.state import Step
 from shared.state.memory import MemoryStore
 from tests.simulation.loop import Breach, running_loop
 
 STREAMS = ("EVENTS", "JOBS", "STATE", "AUDIT", "LOGS")
+_SHOWS = {
+    "image.pushed": "digest",
+    "scan.completed": "findings",
+    "attestation.created": "object",
+    "referrer.requested": "object",
+    "cleanup.planned": "object",
+    "advisory.updated": "object",
+}
+"""Events that name something which must be there by then, and the field that does."""
 NOT_BUSINESS = (":request:", ":generations", ":sequences", ":seen:")
 """Keys that hold counters and memories of the way, which may differ between two sound runs."""
 
@@ -40,11 +49,16 @@ class Witness:
         """Event id to its lane, in the order of the steps."""
         self._published: dict[str, Message] = {}
         self._decisions: list[str] = []
+        self.steps: list[Step] = []
+        """In the order in which they took effect."""
+        self.given = 0
+        """Messages that were there before the run."""
 
     def done(self, service: str) -> Callable[[Step], None]:
         """Told each step of a service as it takes effect."""
 
         def note(step: Step) -> None:
+            self.steps.append(step)
             for draft in step.drafts:
                 self._committed[draft.id] = (service, step.partition, draft.stream)
 
@@ -57,33 +71,49 @@ class Witness:
     def publishing(self, messages: Sequence[Message]) -> None:
         """Told what is about to be stored: it must be true by now."""
         for message in messages:
-            if message.id in self._committed or message.subject.startswith("admission."):
-                self._expect_object(message)
+            if message.id in self._committed:
+                self.journaled([message])
                 continue
             running_loop().fail(Breach(f"announced before its change: {message.subject}"))
+
+    def journaled(self, messages: Sequence[Message]) -> None:
+        """Told what a journal is about to publish, which goes with no change."""
+        for message in messages:
+            self._expect_objects(message)
 
     def published(self, messages: Sequence[Message]) -> None:
         """Told what is stored now."""
         for message in messages:
             self._published.setdefault(message.id, message)
 
-    def _expect_object(self, message: Message) -> None:
-        if not message.subject.startswith("image.pushed."):
+    def _expect_objects(self, message: Message) -> None:
+        topic = ".".join(message.subject.split(".", 2)[:2])
+        if topic not in _SHOWS:
             return
+        missing = [name for name in self._shown(topic, message) if name not in self._bucket.objects]
+        if missing:
+            running_loop().fail(Breach(f"announced but absent: {message.subject} names {missing[0]}"))
+
+    def _shown(self, topic: str, message: Message) -> list[str]:
+        """Objects that an event says are there."""
         data = orjson.loads(message.content)["data"]
-        if manifest_object(data["project"], data["digest"]) not in self._bucket.objects:
-            running_loop().fail(Breach(f"announced but absent: {data['digest']}"))
+        if topic != "image.pushed":
+            return [data[_SHOWS[topic]]] if data.get(_SHOWS[topic]) else []
+        project = data["project"]
+        manifest = manifest_object(project, data["digest"])
+        found = self._bucket.objects.get(manifest)
+        return [manifest, *(blob_object(project, digest) for digest in _blobs(found.content if found else b""))]
 
     def judge(self) -> None:
         """At rest: everything done was said, once, in order, and without a gap; and nobody gave up."""
         missing = [lane for event_id, lane in self._committed.items() if event_id not in self._published]
         self._expect(not missing, f"{len(missing)} changes were never announced: {missing[:3]}")
-        twins = sum(self._broker.stream(name).last for name in STREAMS) - len(self._published)
+        twins = sum(self._broker.stream(name).last for name in STREAMS) - len(self._published) - self.given
         self._expect(not twins, f"{twins} twins were stored")
         self._expect(not self._broker.messages("DEAD"), "a handler gave up")
         self._judge_order()
         self._judge_sequences()
-        told = {envelope["data"]["uid"] for envelope in self._envelopes() if envelope["type"] == "admission.decided"}
+        told = {envelope["data"]["uid"] for envelope in self.envelopes() if envelope["type"] == "admission.decided"}
         self._expect(told.issuperset(self._decisions), "an answered decision was never announced")
 
     def _judge_order(self) -> None:
@@ -94,7 +124,7 @@ class Witness:
 
     def _judge_sequences(self) -> None:
         numbers: dict[tuple[str, ...], list[int]] = {}
-        for envelope in self._envelopes():
+        for envelope in self.envelopes():
             counter = (envelope["source"], envelope["type"], envelope["partitionkey"])
             numbers.setdefault(counter, []).append(envelope["sequence"])
         for counter, found in numbers.items():
@@ -104,17 +134,26 @@ class Witness:
         """What the run has come to. Decisions are left out: an unanswered one is asked for, and said, again."""
         said = Counter(
             f"{envelope['type']} {orjson.dumps(envelope['data'], option=orjson.OPT_SORT_KEYS).decode()}"
-            for envelope in self._envelopes()
+            for envelope in self.envelopes()
             if envelope["type"] != "admission.decided"
         )
         return End(said, dict(_business(store)))
 
-    def _envelopes(self) -> list[dict[str, Any]]:
+    def envelopes(self) -> list[dict[str, Any]]:
+        """All that was said, in order."""
         return [orjson.loads(message.content) for message in self._published.values()]
 
     def _expect(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition
         if not holds:
             raise Breach(otherwise)
+
+
+def _blobs(manifest: bytes) -> list[str]:
+    """Digests that a manifest refers to; those of models are no JSON and refer to nothing."""
+    if not manifest.startswith(b"{"):
+        return []
+    found = orjson.loads(manifest)
+    return [part["digest"] for part in (found["config"], *found["layers"])]
 
 
 def compare(calm: End, storm: End) -> None:

@@ -1,26 +1,30 @@
 # ruff: noqa: S311, ASYNC110 - a seeded generator is the point, and time is virtual
-"""One seed's world: servers in memory, replicas that crash and come back, a client that asks until it is answered."""
+"""One seed's world: servers in memory, replicas that crash and come back, and the storm around them.
+
+Which services these are, what a client asks of them and what must hold in the end is the troupe's: models or the real
+ones.
+"""
 
 import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from shared.blobs import BucketUnavailable
 from shared.blobs.memory import MemoryBlobs, MemoryBucket
-from shared.bus import BusUnavailable
+from shared.bus import BusUnavailable, Publisher
 from shared.bus.memory import MemoryBroker, MemoryBus
 from shared.journal.memory import MemoryJournal, Pages
 from shared.relay import Relay
-from shared.state import LaneFull, Moved, StateUnavailable
+from shared.state import LaneFull, Moved, State, StateUnavailable
 from shared.state.memory import MemoryState, MemoryStore
 from tests.simulation.faces import Away, FarBlobs, FarPublisher, FarState, SimulatedClock
 from tests.simulation.faults import SOUND, Fault
 from tests.simulation.loop import Breach, Process, SeededLoop, in_the_world
-from tests.simulation.model import MODELS, Attestor, Model, Node, Registry
 from tests.simulation.network import Lost, Network
-from tests.simulation.plan import LEAST_CRASHES, REPLICAS, Blow, Change, Plan
+from tests.simulation.plan import LEAST_CRASHES, Blow, Plan
 from tests.simulation.witness import Witness
 from tests.support.clock import SeededIds
 
@@ -31,6 +35,44 @@ PATIENCE = 4000.0
 """Virtual seconds until everything must have come to rest."""
 
 
+@dataclass(frozen=True)
+class Faces:
+    """What one run of one replica has of the world."""
+
+    clock: SimulatedClock
+    state: State
+    bus: MemoryBus
+    publisher: Publisher
+    blobs: FarBlobs
+    journal: MemoryJournal
+
+
+class Troupe(Protocol):
+    """Who plays in the world, and by what it is judged."""
+
+    replicas: Sequence[str]
+    most_steps: int
+    """After which there is no hope of rest."""
+
+    def boot(
+        self, world: "World", replica: "Replica", faces: Faces
+    ) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """Build a service and set `replica.part`; returns its loops."""
+        ...
+
+    async def play(self, world: "World") -> None:
+        """All that the client does, to the last answer."""
+        ...
+
+    def rests(self, world: "World") -> bool:
+        """Whether nothing is left to do, beside what the world itself knows of."""
+        ...
+
+    async def judge(self, world: "World") -> None:
+        """Raise Breach where something does not hold in the end."""
+        ...
+
+
 class Replica:
     """One replica through its deaths."""
 
@@ -39,7 +81,8 @@ class Replica:
         self.service = name.rpartition("-")[0]
         self.steps = 0
         self.process: Process | None = None
-        self.model: Model | None = None
+        self.part: Any = None
+        """What answers calls."""
         self.died: asyncio.Future[None] | None = None
         self.pages = Pages()
         self.calls: dict[int, asyncio.Future[Any]] = {}
@@ -48,68 +91,65 @@ class Replica:
 class World:
     """Everything that one run consists of."""
 
-    def __init__(self, seed: int, plan: Plan, fault: Fault = SOUND) -> None:
-        self.plan, self.fault = plan, fault
-        self.loop = SeededLoop(random.Random(f"{seed} schedule"))
+    def __init__(self, seed: int, plan: Plan, troupe: Troupe, fault: Fault = SOUND) -> None:
+        self.plan, self.troupe, self.fault = plan, troupe, fault
+        self.loop = SeededLoop(random.Random(f"{seed} schedule"), troupe.most_steps)
         self.draw = random.Random(f"{seed} world")
         self.network = Network(self.draw, plan.odds)
         self.clock = SimulatedClock()
         self.ids = SeededIds(f"{seed} ids")
         self.store, self.bucket = MemoryStore(), MemoryBucket()
         self.broker = MemoryBroker(self.clock, weather=self.network, limits={"AUDIT": plan.stream_limit})
-        self.state_server = Away()
+        self.state_server, self.bucket_server = Away(), Away()
         self.witness = Witness(self.bucket, self.broker)
-        self.replicas = {name: Replica(name) for name in REPLICAS}
+        self.replicas = {name: Replica(name) for name in troupe.replicas}
         self.blows = list(plan.blows)
         self.counts: Counter[str] = Counter()
         self.loop.on_step = self._on_step
         self._calls = 0
 
-    def run(self, changes: Sequence[Change]) -> None:
+    def run(self) -> None:
         """Run to rest; raises Breach, or whatever a service died of by itself."""
-        self.loop.run(self._live(changes))
+        self.loop.run(self._live())
 
-    async def _live(self, changes: Sequence[Change]) -> None:
+    async def _live(self) -> None:
         for replica in self.replicas.values():
             self._in_the_world(self._keep_up(replica))
         for absence in self.plan.absences:
             self._in_the_world(self._be_away(absence.server, absence.at, absence.seconds))
-        # What is done to one tag is done in order, so the end is the same whatever happened on the way.
-        lines = [[change for change in changes if change.tag == tag] for tag in ("v1", "v2")]
-        await asyncio.gather(*map(self._make, lines))
+        await self.troupe.play(self)
         await self._see_all_crashes()
         self._end_the_storm()
         await self._rest()
 
-    # The client.
+    # Calls.
 
-    async def _make(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            await self._insist("registry", lambda model, change=change: _asked(model, change))
-            self.counts["changes"] += 1
-            if self.draw.random() < 0.2:
-                await self._insist("attestor", lambda model, change=change: _decision(model, change))
-                self.witness.decided(change.request)
-
-    async def _insist(self, service: str, request: Callable[[Model], Awaitable[None]]) -> None:
-        replicas = [replica for replica in self.replicas.values() if replica.service == service]
+    async def insist(self, service: str, request: Callable[[Any], Awaitable[T]]) -> T:
+        """Ask one replica or another, until there is an answer."""
         while True:
             try:
-                await self.network.send(lambda: self._call(self.draw.choice(replicas), request))
+                return await self.ask(service, request)
             except RETRYABLE as error:
                 self.counts[type(error).__name__] += 1
-                await asyncio.sleep(self.draw.uniform(0.05, 0.4))
-            else:
-                return
+                await self.hesitate()
 
-    async def _call(self, replica: Replica, request: Callable[[Model], Awaitable[T]]) -> T:
+    async def ask(self, service: str, request: Callable[[Any], Awaitable[T]]) -> T:
+        """Ask any replica of a service once."""
+        replicas = [replica for replica in self.replicas.values() if replica.service == service]
+        return await self.network.send(lambda: self._call(self.draw.choice(replicas), request))
+
+    async def hesitate(self) -> None:
+        """Before the next try."""
+        await asyncio.sleep(self.draw.uniform(0.05, 0.4))
+
+    async def _call(self, replica: Replica, request: Callable[[Any], Awaitable[T]]) -> T:
         """Let a replica answer; when it dies meanwhile, the connection is reset."""
-        if replica.model is None or replica.process is None:
+        if replica.part is None or replica.process is None:
             raise Lost
         number = self._calls = self._calls + 1
         answer: asyncio.Future[T] = self.loop.create_future()
         replica.calls[number] = answer
-        replica.process.spawn(_answered(request(replica.model), answer))
+        replica.process.spawn(_answered(request(replica.part), answer))
         try:
             return await answer
         finally:
@@ -129,22 +169,27 @@ class World:
             await asyncio.sleep(self.draw.uniform(0.05, 2.0))
 
     async def _boot(self, replica: Replica) -> None:
+        faces = self._faces(replica)
+        loops = self.troupe.boot(self, replica, faces)
+        self.fault.bus(faces.bus)
+        relay = Relay(faces.state, faces.publisher, self.clock, self.ids)
+        await faces.bus.start()
+        await asyncio.gather(relay.run(), faces.journal.run(), *(loop() for loop in loops))
+
+    def _faces(self, replica: Replica) -> Faces:
         clock = SimulatedClock(self.clock.epoch + self.plan.wall_jumps.get(replica.name, 0.0))
         memory = MemoryState(replica.service, self.clock.monotonic, self.store, self.plan.lane_limit)
         bus = MemoryBus(replica.service, clock, self.broker)
-        far = FarPublisher(bus.publisher, self.network, self.witness)
-        publisher = self.fault.publisher(far)
+        journaled = FarPublisher(bus.publisher, self.network, self.witness.journaled, self.witness)
+        publisher = self.fault.publisher(
+            FarPublisher(bus.publisher, self.network, self.witness.publishing, self.witness)
+        )
         bus.publisher = publisher  # type: ignore[assignment]
         inner = self.fault.server(memory)
         state = FarState(inner, self.network, self.state_server, self.witness.done(replica.service))
-        journal = MemoryJournal(f"{replica.service}/{replica.name}", publisher, clock, replica.pages)
-        blobs = FarBlobs(MemoryBlobs(clock.now, self.bucket), self.network)
-        node = Node(replica.service, clock, self.ids, self.fault.state(state, publisher), bus, blobs, journal)
-        replica.model = self.fault.model(MODELS[replica.service])(node)
-        self.fault.bus(bus)
-        relay = Relay(node.state, publisher, clock, self.ids)
-        await bus.start()
-        await asyncio.gather(relay.run(), journal.run())
+        journal = MemoryJournal(f"{replica.service}/{replica.name}", journaled, clock, replica.pages)
+        blobs = FarBlobs(MemoryBlobs(clock.now, self.bucket), self.network, self.bucket_server)
+        return Faces(clock, self.fault.state(state, publisher), bus, publisher, blobs, journal)
 
     async def _watched(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A service that ends by itself is a finding of its own."""
@@ -170,7 +215,7 @@ class World:
             self.counts["pauses"] += 1
             return
         process.dead = True
-        replica.model = None
+        replica.part = None
         self.counts["crashes"] += 1
         assert replica.died is not None
         replica.died.set_result(None)
@@ -179,7 +224,7 @@ class World:
 
     async def _be_away(self, server: str, at: float, seconds: float) -> None:
         await asyncio.sleep(at)
-        target: Any = self.broker if server == "bus" else self.state_server
+        target: Any = {"bus": self.broker, "state": self.state_server, "bucket": self.bucket_server}[server]
         target.away = True
         self.counts[f"{server} away"] += 1
         await asyncio.sleep(seconds)
@@ -204,16 +249,17 @@ class World:
                 raise Breach(f"no rest: {self._unrest()}")
             await asyncio.sleep(1.0)
         self.witness.judge()
+        await self.troupe.judge(self)
 
     def _rests(self) -> bool:
-        return not any(self._unrest().values())
+        return not any(self._unrest().values()) and self.troupe.rests(self)
 
     def _unrest(self) -> dict[str, int]:
         return {
             "entries in lanes": sum(len(lane.entries) for lane in self.store.lanes.values()),
             "deliveries": self.broker.pending,
             "journal": sum(map(len, (w for r in self.replicas.values() for w in r.pages.waiting.values()))),
-            "away": self.broker.away + self.state_server.away,
+            "away": self.broker.away + self.state_server.away + self.bucket_server.away,
         }
 
     def _in_the_world(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -224,19 +270,6 @@ class World:
             await coroutine
         except Exception as error:  # noqa: BLE001 - it is handed on
             self.loop.fail(error)
-
-
-async def _asked(model: Model, change: Change) -> None:
-    assert isinstance(model, Registry)
-    if change.digest:
-        await model.push(change.request, change.project, change.tag, change.digest)
-    else:
-        await model.untag(change.request, change.project, change.tag)
-
-
-async def _decision(model: Model, change: Change) -> None:
-    assert isinstance(model, Attestor)
-    await model.admit(change.request, change.project)
 
 
 async def _answered(work: Awaitable[T], answer: "asyncio.Future[T]") -> None:
