@@ -3,13 +3,14 @@
 import contextlib
 import importlib.metadata
 import os
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.servers import free_port
 
 ACCESS_KEY, SECRET_KEY = "tester", "tester-secret"
 _SERVICES = ("master", "volume", "filer", "s3")
@@ -55,11 +56,7 @@ def s3_server(program: Path, folder: Path, identities: Path | None = None) -> It
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    return [free_port() for _ in range(count)]
 
 
 def _wait_until_ready(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

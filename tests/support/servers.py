@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import os
 import shutil
@@ -35,11 +36,25 @@ def binary(wheel: str, name: str) -> Path:
     return found[0]
 
 
+_PORTS = 500
+_tried = itertools.count(os.getpid())
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on.
+
+    Below those that the kernel gives to outgoing connections: one of these could take the port before the server does.
+    Each test process goes round in a range of its own, so that a port comes again late.
+    """
+    first = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 9)
+    for _ in range(_PORTS):
+        port = first + next(_tried) % _PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError("no free port")
 
 
 @dataclass
