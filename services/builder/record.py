@@ -5,7 +5,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from services.builder.buildfile import BuildRequest
-from services.builder.durations import duration
 
 QUEUED, WORKING = "QUEUED", "WORKING"
 SUCCESS, FAILURE, INTERNAL_ERROR = "SUCCESS", "FAILURE", "INTERNAL_ERROR"
@@ -108,8 +107,3 @@ def _failure_type(record: Record) -> str:
     if record.status == INTERNAL_ERROR:
         return "FAILURE_TYPE_UNSPECIFIED"
     return "PUSH_FAILED" if record.reason.startswith("push") else "USER_BUILD_STEP"
-
-
-def elapsed(seconds: float) -> str:
-    """A step's running time as Google's JSON writes durations."""
-    return duration(round(seconds, 3))
