@@ -9,6 +9,7 @@ from cli.api import Api, access_token
 from cli.exits import NotAllowed
 from cli.keyfile import KeyFile
 from cli.suite import Suite
+from shared import secret_files
 
 
 def key_path(suite: Suite) -> Path:
@@ -46,12 +47,14 @@ def remember(address: str, path: Path | None) -> None:
     known.pop(address, None)
     if path is not None:
         known[address] = str(path.absolute())
-    memory = _memory()
-    memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    memory.write_text(json.dumps(known, indent=2))
-    memory.chmod(0o600)
+    secret_files.replace(_memory(), json.dumps(known, indent=2).encode())
+
+
+def folder() -> Path:
+    """Where the commands keep what they were told, among the user's own settings."""
+    base = os.environ.get("XDG_CONFIG_HOME", "") or str(Path.home() / ".config")
+    return Path(base) / "entrepot"
 
 
 def _memory() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME", "") or str(Path.home() / ".config")
-    return Path(base) / "entrepot" / "logins.json"
+    return folder() / "logins.json"

@@ -12,6 +12,7 @@ import click
 from cli import account, suite
 from cli.exits import Failed
 from cli.keyfile import KeyFile
+from shared import secret_files
 
 _GOOGLE = {
     "ARTIFACTREGISTRY": "registry",
@@ -68,7 +69,7 @@ def docker(data: str) -> None:
     folder = _folder(found, "docker")
     secret = base64.b64encode(f"_json_key:{key.content}".encode()).decode()
     config = folder / "config.json"
-    _write(config, json.dumps({"auths": {found.registry_host: {"auth": secret}}}, indent=2))
+    secret_files.replace(config, json.dumps({"auths": {found.registry_host: {"auth": secret}}}, indent=2).encode())
     _allow_http(found.registry_host)
     _export(
         {
@@ -98,7 +99,8 @@ def _allow_http(host: str) -> None:
     """Only by this file is every version of these clients told, and it says nothing about any other registry."""
     home = Path.home() / ".config" / "containers" / "registries.conf.d"
     home.mkdir(parents=True, exist_ok=True)
-    _write(home / f"entrepot-{host.replace(':', '-')}.conf", f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+    path = home / f"entrepot-{host.replace(':', '-')}.conf"
+    secret_files.replace(path, f'[[registry]]\nlocation = "{host}"\ninsecure = true\n'.encode())
 
 
 def _export(settings: dict[str, str]) -> None:
@@ -112,8 +114,3 @@ def _folder(found: suite.Suite, name: str) -> Path:
     folder = found.data / "run" / name
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def _write(path: Path, content: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(content)

@@ -30,6 +30,16 @@ class KeyFile:
         """Read a key file; raises Failed when it is none."""
         try:
             content = path.read_text()
+        except FileNotFoundError:
+            raise NotAllowed(f"the key file {path} is missing") from None
+        except (OSError, ValueError) as error:
+            raise Failed(f"{path} cannot be read: {error}") from error
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: str, place: str) -> "KeyFile":
+        """A key file's content; raises Failed, naming the place where it stood, when it is none."""
+        try:
             found = cast("dict[str, Any]", json.loads(content))
             return cls(
                 str(found["client_email"]),
@@ -38,10 +48,9 @@ class KeyFile:
                 str(found["token_uri"]),
                 content,
             )
-        except FileNotFoundError:
-            raise NotAllowed(f"the key file {path} is missing") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Failed(f"{path} is not a key file of a service account: {error!r}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            # Only the kind of error: a decoder's message may quote what it stumbled over.
+            raise Failed(f"{place} is not a key file of a service account ({type(error).__name__})") from error
 
     def assertion(self, now: float | None = None) -> str:
         """A JWT that says: this account asks for a token, now."""

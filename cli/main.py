@@ -17,6 +17,7 @@ COMMANDS = {
     "login": ("cli.login", "Act as the account of a key file from now on."),
     "logout": ("cli.login", "Forget the key file."),
     "token": ("cli.token", "Print an access token."),
+    "configure-docker": ("cli.docker.configure", "Let container clients fetch short-lived tokens by themselves."),
     "projects": ("cli.projects", "Projects."),
     "repositories": ("cli.repositories", "Repositories of artifacts."),
     "images": ("cli.images", "Images of a repository."),
@@ -45,7 +46,7 @@ class Lazy(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help text, from the table alone."""
