@@ -1,4 +1,4 @@
-"""Durations as Google's JSON writes them: `90s`, `1.5s`; and as cloudbuild.yaml allows them besides."""
+"""Durations as Google's JSON and cloudbuild.yaml write them: `90s`, `1.5s`."""
 
 import re
 
@@ -11,8 +11,3 @@ def seconds(text: str) -> float:
     if not found:
         raise ValueError(f"not a duration in seconds such as 600s: {text[:40]!r}")
     return float(f"{found[1]}.{found[2] or 0}")
-
-
-def duration(value: float) -> str:
-    """Seconds as Google's JSON writes them."""
-    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.images import Image, image_of, layer_of
+from tests.support.layouts import LayoutWriter
 from tests.support.registry import ADA
 
 needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
@@ -51,18 +52,8 @@ async def run(*command: str, environment: dict[str, str] | None = None) -> str:
 
 def layout(folder: Path, image: Image) -> Path:
     """An image as an OCI layout."""
-    for digest, content in {**image.blobs, image.digest: image.manifest}.items():
-        path = folder / "blobs" / digest.replace(":", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    entry = {
-        "mediaType": orjson.loads(image.manifest)["mediaType"],
-        "digest": image.digest,
-        "size": len(image.manifest),
-        "annotations": {"org.opencontainers.image.ref.name": "latest"},
-    }
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_bytes(orjson.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    writer = LayoutWriter(folder)
+    writer.name(writer.add(image), "latest")
     return folder
 
 

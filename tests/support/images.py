@@ -21,8 +21,8 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def layer_of(files: Mapping[str, bytes], links: Mapping[str, str] | None = None, mode: int = 0o755) -> bytes:
-    """A gzip layer with these files and symbolic links; the same content is the same layer."""
+def tar_of(files: Mapping[str, bytes], links: Mapping[str, str] | None = None, mode: int = 0o755) -> bytes:
+    """A tar file with these files and symbolic links; the same content is the same bytes."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in files.items():
@@ -33,7 +33,12 @@ def layer_of(files: Mapping[str, bytes], links: Mapping[str, str] | None = None,
             member = tarfile.TarInfo(name)
             member.type, member.linkname = tarfile.SYMTYPE, target
             archive.addfile(member)
-    return gzip.compress(packed.getvalue(), mtime=0)
+    return packed.getvalue()
+
+
+def layer_of(files: Mapping[str, bytes], links: Mapping[str, str] | None = None, mode: int = 0o755) -> bytes:
+    """The same as a gzip layer."""
+    return gzip.compress(tar_of(files, links, mode), mtime=0)
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,14 @@ class Image:
         return digest_of(self.manifest)
 
 
-def image_of(layers: Sequence[bytes], config: dict[str, Any] | None = None) -> Image:
+def image_of(layers: Sequence[bytes], config: dict[str, Any] | None = None, platform: str = "linux/amd64") -> Image:
     """An image of these gzip layers."""
     diff_ids = [digest_of(gzip.decompress(layer)) for layer in layers]
+    os, _, architecture = platform.partition("/")
     described = orjson.dumps(
         {
-            "architecture": "amd64",
-            "os": "linux",
+            "architecture": architecture,
+            "os": os,
             "config": config or {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         }

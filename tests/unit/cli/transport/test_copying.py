@@ -8,7 +8,8 @@ from cli.exits import Failed, Missing
 from cli.transport.copying import copy
 from cli.transport.docker_archive import DockerArchive, DockerArchiveTarget
 from cli.transport.layout import ArchivedLayout, Layout
-from tests.support.layouts import LayoutWriter, tar_of
+from tests.support.images import tar_of
+from tests.support.layouts import LayoutWriter
 
 FILES = [{"etc/os-release": b"ID=debian\n", "bin/sh": b"\x7fELF" * 1000}, {"app.py": b"print('hello')\n"}]
 
