@@ -120,11 +120,19 @@ async def test_nothing_is_made_in_a_project_that_does_not_exist(oci: RegistryCli
     assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
 
 
-@pytest.mark.parametrize("name", ["Demo/web/app", "demo/Web/app", "demo/web/app..x", "demo/web/-app", "demo", "d/web"])
+@pytest.mark.parametrize("name", ["Demo/web/app", "demo/Web/app", "demo/web/app..x", "demo/web/-app"])
 async def test_a_name_that_breaks_the_grammar_is_refused(oci: RegistryClient, name: str) -> None:
     answer = await oci.call("GET", f"/v2/{name}/manifests/latest")
     assert (answer.status, answer.code) == (400, "NAME_INVALID")
     assert (await oci.by("").call("GET", f"/v2/{name}/manifests/latest")).status == 401
+
+
+@pytest.mark.parametrize("name", ["web", "d/web", "demo_1/web/app", "9/web/app"])
+async def test_a_name_that_can_be_no_image_here_is_unknown_and_its_form_is_told(oci: RegistryClient, name: str) -> None:
+    for verb, path in (("GET", "manifests/latest"), ("POST", "blobs/uploads/")):
+        answer = await oci.call(verb, f"/v2/{name}/{path}")
+        assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
+        assert "PROJECT/REPOSITORY/IMAGE" in answer.json["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("path", ["/v2/nothing", "/v2/demo/web/app/what/ever", "/v2//"])

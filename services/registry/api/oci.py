@@ -1,5 +1,6 @@
 """OCI distribution: which verb on which path is whose, and what right it needs."""
 
+import re
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -8,9 +9,8 @@ from services.registry.api.asked import repository_of
 from services.registry.api.blobs import BlobFace
 from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
-from services.registry.api.oci_errors import is_oci
 from services.registry.api.uploads import UploadFace
-from services.registry.errors import NameInvalid
+from services.registry.errors import NameInvalid, NameUnknown
 from services.registry.registry import Registry
 from shared.http.call import call_of
 from shared.http.errors import NotFound, Unauthenticated
@@ -25,6 +25,9 @@ _REPOSITORY = r"(?:[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|gcr\.io)"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 NAME = f"{{name:{_PROJECT}/(?:{_REPOSITORY}(?:/{_COMPONENT})+|{_COMPONENT})}}"
 """Two components, or a repository and at least one more; what does not fit falls through to `_nothing`."""
+
+_OCI_NAME = re.compile(f"{_COMPONENT}(?:/{_COMPONENT})*")
+_ABOUT_AN_IMAGE = re.compile(r"/v2/(.*?)/(?:manifests|blobs|tags|referrers)/.*", re.DOTALL)
 
 _SIGNED = "the address itself is signed and authorises this upload for its own life"
 
@@ -105,6 +108,10 @@ async def _nothing(request: web.Request) -> web.StreamResponse:
     """Who shows no token learns nothing, not even that a name cannot be."""
     if call_of(request).caller.anonymous:
         raise Unauthenticated("authentication required")
-    if any(f"/{kind}/" in request.path for kind in ("manifests", "blobs", "tags", "referrers")) and is_oci(request):
-        raise NameInvalid("the path names no image: PROJECT/REPOSITORY/IMAGE, in small letters")
-    raise NotFound("there is nothing at this address")
+    named = _ABOUT_AN_IMAGE.fullmatch(request.path)
+    if named is None:
+        raise NotFound("there is nothing at this address")
+    if _OCI_NAME.fullmatch(named[1]):
+        # docker retries a refused upload for a minute, except where the name is unknown.
+        raise NameUnknown(f"{named[1][:160]!r} names no image here: write PROJECT/REPOSITORY/IMAGE, as in demo/web/app")
+    raise NameInvalid("the path names no image: PROJECT/REPOSITORY/IMAGE, in small letters")
