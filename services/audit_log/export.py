@@ -7,12 +7,12 @@ from services.audit_log.log import AuditLog
 from services.audit_log.query import log_of
 from services.audit_log.segments import Record
 from services.audit_log.sinks import Sink, export_object
-from services.audit_log.store import Change, Store
+from services.audit_log.store import Store
 from shared.blobs import Blobs, BucketUnavailable
 from shared.clock import Clock, Ids
 from shared.events import Cause
 from shared.events.audit import LogExported
-from shared.state import Keys, LaneFull, Lease, Moved, State, StateUnavailable
+from shared.state import Change, Keys, LaneFull, Lease, Moved, State, StateUnavailable
 
 MOST_ENTRIES = 5_000
 MOST_BYTES = 8 * 1024 * 1024
@@ -39,7 +39,7 @@ class Exporter:
         while page := await self._store.projects(after):
             for project in page:
                 for kept in (await self._store.sinks(project)).values():
-                    while not kept.sink.disabled and await self._export(project, kept.sink):
+                    while not kept.thing.disabled and await self._export(project, kept.thing):
                         made += 1
             after = page[-1]
         return made

@@ -1,33 +1,12 @@
 """What the audit log remembers beside the log itself: sinks, and how far each has come."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from services.audit_log.sinks import Sink
-from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import DropField, FieldIs, Index, Keys, PutField, State, Step
+from shared.state import Change, DropField, FieldIs, Index, Kept, Keys, PutField, State, Step
 
 _EVERYWHERE = "00"
 """The partition of what belongs to no project."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A sink with the text it is kept as."""
-
-    sink: Sink
-    raw: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """Why a step is made, and what is said with it."""
-
-    request: str
-    cause: Cause
-    events: Sequence[Event] = ()
 
 
 class Store:
@@ -38,12 +17,12 @@ class Store:
         self._keys = keys
         self._outbox = outbox
 
-    async def sink(self, project: str, sink: str) -> Kept | None:
+    async def sink(self, project: str, sink: str) -> Kept[Sink] | None:
         """One sink."""
         raw = await self._state.field(self._sinks(project), sink)
         return None if raw is None else Kept(Sink.model_validate_json(raw), raw)
 
-    async def sinks(self, project: str) -> dict[str, Kept]:
+    async def sinks(self, project: str) -> dict[str, Kept[Sink]]:
         """All sinks of a project, by name."""
         found = await self._state.record(self._sinks(project))
         return {name: Kept(Sink.model_validate_json(found[name]), found[name]) for name in sorted(found)}
@@ -64,14 +43,14 @@ class Store:
         )
         await self._apply(project, FieldIs(self._sinks(project), sink.name, None), writes, change)
 
-    async def replace(self, project: str, before: Kept, after: Sink, change: Change) -> None:
+    async def replace(self, project: str, before: Kept[Sink], after: Sink, change: Change) -> None:
         """Change a sink. Raises Moved."""
         check = FieldIs(self._sinks(project), after.name, before.raw)
         await self._apply(project, check, (PutField(self._sinks(project), after.name, _text(after)),), change)
 
-    async def drop(self, project: str, before: Kept, change: Change) -> None:
+    async def drop(self, project: str, before: Kept[Sink], change: Change) -> None:
         """Delete a sink; what it exported stays. Raises Moved."""
-        name = before.sink.name
+        name = before.thing.name
         writes = (DropField(self._sinks(project), name), DropField(self._positions(project), name))
         await self._apply(project, FieldIs(self._sinks(project), name, before.raw), writes, change)
 

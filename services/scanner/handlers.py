@@ -3,11 +3,12 @@
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.places import Place
 from services.scanner.scanning import ImageGone, Occasion, Scanner
-from services.scanner.store import Change, Store
+from services.scanner.store import Store
 from shared.bus import Heard, Later, Reject
 from shared.events.attestations import AttestationCreated
 from shared.events.images import ImageDeleted, ImagePushed
 from shared.events.scans import AdvisoryUpdated, ScanRequested
+from shared.state import Change
 
 PATIENCE = 5
 """Deliveries after which a manifest that is not there will not come any more."""

@@ -53,9 +53,9 @@ class Listing:
     async def occurrence(self, project: str, name: str) -> Json | None:
         """One occurrence, by the last part of its name."""
         kept = await self._store.record(project, name.partition("-")[0])
-        if kept is None or kept.record.deleted:
+        if kept is None or kept.thing.deleted:
             return None
-        place = Place.named(project, kept.record.place)
+        place = Place.named(project, kept.thing.place)
         full = f"projects/{project}/occurrences/{name}"
         return next((one for one in await self._of(place, Filter()) if one["name"] == full), None)
 
@@ -64,8 +64,8 @@ class Listing:
         found: list[Json] = []
         async for _, place in self._places(project, wanted, ""):
             kept = await self._store.record(project, place.id) if wanted.takes(place) else None
-            if kept is not None and not kept.record.deleted:
-                found += occurrences.counts(place, self._host, kept.record)
+            if kept is not None and not kept.thing.deleted:
+                found += occurrences.counts(place, self._host, kept.thing)
         return found
 
     async def note(self, project: str, name: str) -> Json | None:
@@ -102,9 +102,9 @@ class Listing:
     async def _of(self, place: Place, wanted: Filter) -> list[Json]:
         """The occurrences of one image that are asked for, by name."""
         kept = await self._store.record(place.project, place.id) if wanted.takes(place) else None
-        if kept is None or kept.record.deleted:
+        if kept is None or kept.thing.deleted:
             return []
-        record, findings = kept.record, await self._findings(kept.record.result.findings)
+        record, findings = kept.thing, await self._findings(kept.thing.result.findings)
         found = [
             occurrences.discovery(place, self._host, record, findings.kinds),
             *occurrences.vulnerabilities(place, self._host, record, findings),

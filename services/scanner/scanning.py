@@ -14,12 +14,12 @@ from services.scanner.manifests import Unsupported
 from services.scanner.matching import findings_of
 from services.scanner.places import Place
 from services.scanner.records import FAILED, UNSUPPORTED, Record, Result
-from services.scanner.store import Change, Kept, Store
+from services.scanner.store import Store
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import Clock, Cpu, rfc3339
 from shared.events import Cause, Event
 from shared.events.scans import NO_ADVISORIES, VulnerabilityChange, VulnerabilityClosed, VulnerabilityOpened
-from shared.state import Moved
+from shared.state import Change, Kept, Moved
 
 TRIES = 16
 MOST_CHANGES = 1000
@@ -74,7 +74,7 @@ class Scanner:
         """An image is gone. Raises Moved."""
         for _ in range(TRIES):
             before = await self.store.record(place.project, place.id)
-            if before is not None and before.record.generation >= generation:
+            if before is not None and before.thing.generation >= generation:
                 return
             tombstone = Record(place=place.text, generation=generation, deleted=True)
             try:
@@ -84,17 +84,17 @@ class Scanner:
             return
         raise Moved
 
-    async def _once(self, place: Place, occasion: Occasion, snapshot: Snapshot, before: Kept | None) -> None:
-        if before is not None and before.record.deleted and before.record.generation >= occasion.generation:
+    async def _once(self, place: Place, occasion: Occasion, snapshot: Snapshot, before: Kept[Record] | None) -> None:
+        if before is not None and before.thing.deleted and before.thing.generation >= occasion.generation:
             return
-        if before is not None and before.record.is_current(snapshot.id) and not occasion.again:
+        if before is not None and before.thing.is_current(snapshot.id) and not occasion.again:
             await self._note_generation(place, occasion, before)
             return
         result, found = await self._scanned(place, snapshot)
         record = self._record(place, occasion, snapshot, before, result)
-        same = before is not None and not before.record.deleted and before.record.result == result
+        same = before is not None and not before.thing.deleted and before.thing.result == result
         # Nothing found among advisories is news after nothing found among none.
-        informed = before is not None and before.record.advisories == NO_ADVISORIES != snapshot.id
+        informed = before is not None and before.thing.advisories == NO_ADVISORIES != snapshot.id
         events = (
             []
             if same and not informed and not occasion.again
@@ -104,19 +104,19 @@ class Scanner:
         cause = Cause(f"{occasion.cause.id}/{place.id}/{snapshot.id}", occasion.cause.actor, occasion.cause.traceparent)
         await self.store.put_record(place, record, before, Change(f"{cause.id}:scan", cause, events))
 
-    async def _note_generation(self, place: Place, occasion: Occasion, before: Kept) -> None:
+    async def _note_generation(self, place: Place, occasion: Occasion, before: Kept[Record]) -> None:
         """A digest that was pushed again: only that it is newer than an older deletion is new."""
-        if before.record.generation >= occasion.generation:
+        if before.thing.generation >= occasion.generation:
             return
-        record = before.record.model_copy(update={"generation": occasion.generation})
+        record = before.thing.model_copy(update={"generation": occasion.generation})
         request = f"{occasion.cause.id}:{place.id}:generation"
         await self.store.put_record(place, record, before, Change(request, occasion.cause))
 
     def _record(
-        self, place: Place, occasion: Occasion, snapshot: Snapshot, before: Kept | None, result: Result
+        self, place: Place, occasion: Occasion, snapshot: Snapshot, before: Kept[Record] | None, result: Result
     ) -> Record:
         now = rfc3339(self.clock.now())
-        known = before.record if before is not None else Record(place=place.text, generation=0)
+        known = before.thing if before is not None else Record(place=place.text, generation=0)
         return Record(
             place=place.text,
             generation=max(known.generation, occasion.generation),
@@ -144,12 +144,12 @@ class Scanner:
         await self.blobs.put(name, content)
         return Result.of(findings, name), findings.findings
 
-    async def _changes(self, place: Place, before: Kept | None, found: Sequence[Finding]) -> Sequence[Event]:
+    async def _changes(self, place: Place, before: Kept[Record] | None, found: Sequence[Finding]) -> Sequence[Event]:
         """What is affected now and was not, and the other way round; an image's first scan changes nothing."""
-        if before is None or before.record.deleted or not before.record.result.findings:
+        if before is None or before.thing.deleted or not before.thing.result.findings:
             return []
         try:
-            content = await self.blobs.content(before.record.result.findings, FINDINGS_LIMIT)
+            content = await self.blobs.content(before.thing.result.findings, FINDINGS_LIMIT)
         except BlobMissing:
             return []
         old = {_key(finding): finding for finding in Findings.read(content).findings}

@@ -1,17 +1,30 @@
 """What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 import orjson
 from pydantic import BaseModel, ConfigDict
 
 from services.scanner.places import Place
 from services.scanner.records import Record
-from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import Check, Drop, FieldIs, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs, Write
+from shared.state import (
+    Change,
+    Check,
+    Drop,
+    FieldIs,
+    Index,
+    Kept,
+    Keys,
+    Put,
+    PutField,
+    State,
+    Step,
+    Unindex,
+    ValueIs,
+    Write,
+)
 
 TOMBSTONE_SECONDS = 40 * 86_400
 """Longer than events are kept: none older than a deletion comes behind its tombstone."""
@@ -29,31 +42,6 @@ class FeedRecord(BaseModel):
     imported: str = ""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A record with the text it is kept as, which a step checks so that nobody's change is lost."""
-
-    record: Record
-    raw: str
-
-
-@dataclass(frozen=True)
-class KeptFeed:
-    """A feed's record with the text it is kept as; both empty where there is none."""
-
-    record: FeedRecord | None = None
-    raw: str | None = None
-
-
-@dataclass(frozen=True)
-class Change:
-    """Why a step is made: its cause, its request key, and what is said with it."""
-
-    request: str
-    cause: Cause
-    events: Sequence[Event] = ()
-
-
 class Store:
     """The scanner's records over a state store."""
 
@@ -64,12 +52,12 @@ class Store:
 
     # Images.
 
-    async def record(self, project: str, identity: str) -> Kept | None:
+    async def record(self, project: str, identity: str) -> Kept[Record] | None:
         """The record of an image, by its place's id; also of a deleted one."""
         raw = await self._state.value(self._image(project, identity))
         return None if raw is None else Kept(Record.model_validate_json(raw), raw)
 
-    async def put_record(self, place: Place, record: Record, before: Kept | None, change: Change) -> None:
+    async def put_record(self, place: Place, record: Record, before: Kept[Record] | None, change: Change) -> None:
         """Write a record and say what it changes. Raises Moved when it is no longer as `before`."""
         key = self._image(place.project, place.id)
         writes = (
@@ -79,7 +67,7 @@ class Store:
         )
         await self._apply(place.project, (_is_as(key, before),), writes, change)
 
-    async def bury_record(self, place: Place, record: Record, before: Kept | None, change: Change) -> None:
+    async def bury_record(self, place: Place, record: Record, before: Kept[Record] | None, change: Change) -> None:
         """Put a tombstone in a record's place. Raises Moved."""
         key = self._image(place.project, place.id)
         writes = (
@@ -117,16 +105,18 @@ class Store:
         found = await self._state.record(self._feeds(project))
         return {source: FeedRecord.model_validate_json(found[source]) for source in sorted(found)}
 
-    async def feed(self, project: str, source: str) -> KeptFeed:
-        """One feed of a project."""
+    async def feed(self, project: str, source: str) -> Kept[FeedRecord] | None:
+        """One feed of a project; None where there is none."""
         raw = await self._state.field(self._feeds(project), source)
-        return KeptFeed() if raw is None else KeptFeed(FeedRecord.model_validate_json(raw), raw)
+        return None if raw is None else Kept(FeedRecord.model_validate_json(raw), raw)
 
-    async def put_feed(self, project: str, source: str, feed: FeedRecord, before: KeptFeed, change: Change) -> None:
+    async def put_feed(
+        self, project: str, source: str, feed: FeedRecord, before: Kept[FeedRecord] | None, change: Change
+    ) -> None:
         """Write a feed. Raises Moved when it is no longer as `before`."""
         key = self._feeds(project)
         write = PutField(key, source, feed.model_dump_json())
-        await self._apply(project, (FieldIs(key, source, before.raw),), (write,), change)
+        await self._apply(project, (FieldIs(key, source, before.raw if before else None),), (write,), change)
 
     # Attestations.
 
@@ -165,5 +155,5 @@ class Store:
         return self._keys.of(place.project, "attested", place.id)
 
 
-def _is_as(key: str, before: Kept | None) -> Check:
+def _is_as(key: str, before: Kept[Record] | None) -> Check:
     return ValueIs(key, before.raw if before else None)

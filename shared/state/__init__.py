@@ -1,5 +1,6 @@
 """State: small mutable records and the outbox, changed together in one atomic step."""
 
+from shared.state.change import Change, Kept
 from shared.state.face import LaneEntry, LaneFull, Lease, Moved, State, StateUnavailable
 from shared.state.keys import Keys
 from shared.state.step import (
@@ -26,6 +27,7 @@ from shared.state.step import (
 __all__ = [
     "STAMP",
     "Add",
+    "Change",
     "Check",
     "Done",
     "Drop",
@@ -35,6 +37,7 @@ __all__ = [
     "Index",
     "IsEmpty",
     "IsMember",
+    "Kept",
     "Keys",
     "LaneEntry",
     "LaneFull",

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from services.audit_log.log import AuditLog
 from services.audit_log.sinks import Sink
-from services.audit_log.store import Change, Kept, Store
+from services.audit_log.store import Store
 from shared.clock import Clock, rfc3339
 from shared.http.bodies import json_body
 from shared.http.call import call_of
@@ -12,7 +12,7 @@ from shared.http.errors import AlreadyExists, InvalidArgument, NotFound
 from shared.http.pages import next_token, page_of
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
-from shared.state import Moved
+from shared.state import Change, Kept, Moved
 
 SERVICE = "google.logging.v2.ConfigServiceV2"
 MANY = "/v2/projects/{project}/sinks"
@@ -58,14 +58,14 @@ class SinksApi:
         page = page_of(request)
         found = await self._store.sinks(request.match_info["project"])
         names = [name for name in found if name > page.after][: page.size + 1]
-        body: dict[str, object] = {"sinks": [found[name].sink.json_data() for name in names[: page.size]]}
+        body: dict[str, object] = {"sinks": [found[name].thing.json_data() for name in names[: page.size]]}
         if len(names) > page.size:
             body["nextPageToken"] = next_token(names[page.size - 1])
         return json_answer(body)
 
     async def get(self, request: web.Request) -> web.Response:
         """One sink."""
-        return json_answer((await self._kept(request)).sink.json_data())
+        return json_answer((await self._kept(request)).thing.json_data())
 
     async def update(self, request: web.Request) -> web.Response:
         """Change a sink; with an updateMask only the fields it names."""
@@ -76,9 +76,9 @@ class SinksApi:
         if unknown := set(mask) - {"destination", "filter", "description", "disabled", "exclusions"}:
             raise InvalidArgument(f"updateMask names {min(unknown)!r}, which cannot be changed")
         if mask:
-            wanted = before.sink.model_copy(update={name: getattr(wanted, name) for name in mask})
-        after = _settled(wanted, project, before.sink.create_time, rfc3339(self._clock.now()))
-        if after.name != before.sink.name:
+            wanted = before.thing.model_copy(update={name: getattr(wanted, name) for name in mask})
+        after = _settled(wanted, project, before.thing.create_time, rfc3339(self._clock.now()))
+        if after.name != before.thing.name:
             raise InvalidArgument("a sink's name cannot be changed")
         events = [call.activity(project=project, resource=after.resource_name, request={"sink": after.json_data()})]
         await self._store.replace(project, before, after, Change(f"{call.id}/sink", call.cause, events))
@@ -88,11 +88,11 @@ class SinksApi:
         """Delete a sink; what it exported stays."""
         project, call = request.match_info["project"], call_of(request)
         before = await self._kept(request)
-        events = [call.activity(project=project, resource=before.sink.resource_name)]
+        events = [call.activity(project=project, resource=before.thing.resource_name)]
         await self._store.drop(project, before, Change(f"{call.id}/sink", call.cause, events))
         return json_answer({})
 
-    async def _kept(self, request: web.Request) -> Kept:
+    async def _kept(self, request: web.Request) -> Kept[Sink]:
         project, sink = request.match_info["project"], request.match_info["sink"]
         found = await self._store.sink(project, sink)
         if found is None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from services.scanner.advisories.importing import Imported, Importer
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.advisories.reading import ImportRefused
-from services.scanner.store import Change, FeedRecord, KeptFeed, Store
+from services.scanner.store import FeedRecord, Store
 from shared.clock import Clock, rfc3339
 from shared.events import Event
 from shared.events.scans import AdvisoryUpdated
@@ -16,7 +16,7 @@ from shared.http.call import Call, call_of
 from shared.http.errors import Aborted, InvalidArgument
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
-from shared.state import Moved
+from shared.state import Change, Kept, Moved
 
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -59,7 +59,7 @@ class AdvisoriesApi:
             raise InvalidArgument("source has 1 to 63 small letters, digits, dots, dashes and underscores.")
         before = await self._store.feed(project, source)
         try:
-            imported = await self._importer.take(streamed(request), before.record.feed if before.record else "")
+            imported = await self._importer.take(streamed(request), before.thing.feed if before else "")
         except ImportRefused as error:
             raise InvalidArgument(f"The advisories cannot be imported: {error}.") from error
         answer = await self._adopt(call_of(request), project, source, imported, before)
@@ -76,7 +76,7 @@ class AdvisoriesApi:
         return json_answer({"advisoryFeeds": feeds, "snapshot": snapshot.id})
 
     async def _adopt(
-        self, call: Call, project: str, source: str, imported: Imported, before: KeptFeed
+        self, call: Call, project: str, source: str, imported: Imported, before: Kept[FeedRecord] | None
     ) -> dict[str, object]:
         tally = imported.tally
         answer: dict[str, object] = {
