@@ -1,7 +1,7 @@
 """State: small mutable records and the outbox, changed together in one atomic step."""
 
 from shared.state.change import Change, Kept
-from shared.state.face import LaneEntry, LaneFull, Lease, Moved, State, StateUnavailable
+from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, State, StateUnavailable, Told
 from shared.state.keys import Keys
 from shared.state.step import (
     STAMP,
@@ -26,6 +26,7 @@ from shared.state.step import (
 
 __all__ = [
     "STAMP",
+    "UNKNOWN",
     "Add",
     "Change",
     "Check",
@@ -49,6 +50,7 @@ __all__ = [
     "State",
     "StateUnavailable",
     "Step",
+    "Told",
     "Unindex",
     "ValueIs",
     "Write",

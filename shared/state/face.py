@@ -1,8 +1,9 @@
 """The face of the state store: small mutable records, changed only by atomic steps."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Final, Literal, Protocol
 
 from shared.state.step import Done, Step
 
@@ -42,6 +43,19 @@ class Lease:
     token: str
 
 
+class Peeked(Enum):
+    """What a peek may find beside a value."""
+
+    UNKNOWN = "unknown"
+    """The store did not say: ask again, with patience."""
+
+
+UNKNOWN: Final = Peeked.UNKNOWN
+
+Told = Callable[[str | Literal[Peeked.UNKNOWN] | None], None]
+"""Hears what a peek found: the value, None where there is none, or UNKNOWN. It must not raise."""
+
+
 class State(Protocol):
     """What a service remembers. Keys are built by `shared.state.keys`; a service sees only its own.
 
@@ -65,6 +79,14 @@ class State(Protocol):
 
     async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
         """Several fields of a hash, in the order asked for."""
+        ...
+
+    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+        """Ask for a value, or for a field of a hash, without a task: the way of requests that do nothing else.
+
+        `told` is called once, here or later from the loop; what it hears is as new as what `value` would say.
+        False when this way is closed at the moment: then `told` is never called, and `value` has the patience.
+        """
         ...
 
     async def record(self, key: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ goes wrong here is only told: who asks has the slower way, which waits, asks aga
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import hiredis
@@ -18,6 +19,10 @@ AGAIN_SECONDS: Final = 0.5
 """How long after a failure a new connection is tried."""
 
 Asked = str | bytes | int | float
+
+
+Hear = Callable[[Any], None]
+"""Is called with the answer, or with the exception that came instead; from the loop, once, and must not raise."""
 
 
 # Its own types know commands of one word only.
@@ -40,11 +45,28 @@ class Line:
 
     async def ask(self, *command: Asked) -> Any:
         """The answer to one command. Raises LineDown, also for an answer that is an error."""
-        wire = self._wire
-        if wire is None or wire.down:
-            self._open()
+        wire = self._usable()
+        if wire is None:
             raise LineDown
         return await wire.ask(_packed(command))
+
+    def look(self, key: str, hear: Hear) -> bool:
+        """Ask for the value of a key without a task of one's own; all keys of one turn are one question.
+
+        The question leaves after this call, never before it: nobody joins one that is under way, as its answer may be
+        older than what a writer was told meanwhile. False when there is no connection; then `hear` is not called.
+        """
+        wire = self._usable()
+        if wire is not None:
+            wire.look(key, hear)
+        return wire is not None
+
+    def look_into(self, key: str, field: str, hear: Hear) -> bool:
+        """The same for one field of a hash."""
+        wire = self._usable()
+        if wire is not None:
+            wire.send(_packed(("HGET", key, field)), _Heard(hear))
+        return wire is not None
 
     async def close(self) -> None:
         """Disconnect for good."""
@@ -55,6 +77,13 @@ class Line:
         if self._wire is not None:
             self._wire.hang_up()
             await self._wire.gone.wait()
+
+    def _usable(self) -> "_Wire | None":
+        wire = self._wire
+        if wire is None or wire.down:
+            self._open()
+            return None
+        return wire
 
     def _open(self) -> None:
         if self._opening is None and not self._closed:
@@ -80,6 +109,61 @@ class Line:
         return wire
 
 
+class _Waiting(Protocol):
+    """Whoever waits for an answer."""
+
+    def tell(self, answer: Any) -> None:
+        """The answer, or the exception that came instead."""
+        ...
+
+
+class _Awaited:
+    """A task that waits."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: "asyncio.Future[Any]") -> None:
+        self.answer = answer
+
+    def tell(self, answer: Any) -> None:
+        if self.answer.done():
+            return
+        if isinstance(answer, Exception):
+            self.answer.set_exception(answer if isinstance(answer, LineDown) else LineDown(str(answer)))
+        else:
+            self.answer.set_result(answer)
+
+
+class _Heard:
+    """A function that is called."""
+
+    __slots__ = ("_hear",)
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+
+    def tell(self, answer: Any) -> None:
+        self._hear(answer)
+
+
+@dataclass
+class _Together:
+    """Keys that are asked for in one question."""
+
+    keys: list[str] = field(default_factory=list[str])
+    hear: list[Hear] = field(default_factory=list[Hear])
+
+    def packed(self) -> bytes:
+        """The question."""
+        return _packed(("MGET", *self.keys))
+
+    def tell(self, answer: Any) -> None:
+        """To each the value of its key; to all what went wrong."""
+        answers: list[Any] = [answer] * len(self.hear) if isinstance(answer, Exception) else answer
+        for hear, found in zip(self.hear, answers, strict=True):
+            hear(found)
+
+
 class _Wire(asyncio.Protocol):
     """Bytes out, answers in, each to the oldest question."""
 
@@ -88,8 +172,13 @@ class _Wire(asyncio.Protocol):
         self._patience = patience
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._outgoing: list[bytes] = []
+        self._leaving = False
+        """Whether what is outgoing leaves at the end of this turn."""
+        self._together = _Together()
+        self._alone = True
+        """Whether the last look was alone in its turn: then the next one probably is too, and waits for no other."""
         self._answers = 0
         self._watch: asyncio.TimerHandle | None = None
         self.gone = asyncio.Event()
@@ -98,16 +187,29 @@ class _Wire(asyncio.Protocol):
     def ask(self, packed: bytes) -> "asyncio.Future[Any]":
         """Send with everything else that is asked in this turn."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if self.down:
-            answer.set_exception(LineDown())
-            return answer
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(packed)
-        self._waiting.append(answer)
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._patience, self._look, self._answers)
+        self.send(packed, _Awaited(answer))
         return answer
+
+    def send(self, packed: bytes, waiting: _Waiting) -> None:
+        """The same, for whoever waits in another way."""
+        if self.down:
+            waiting.tell(LineDown())
+            return
+        self._outgoing.append(packed)
+        self._waiting.append(waiting)
+        self._leave()
+
+    def look(self, key: str, hear: Hear) -> None:
+        """Ask for a key together with all others of this turn; at once where there are no others."""
+        if self.down:
+            hear(LineDown())
+            return
+        self._together.keys.append(key)
+        self._together.hear.append(hear)
+        if self._alone and not self._waiting and not self._leaving:
+            self._flush()
+        else:
+            self._leave()
 
     def hang_up(self) -> None:
         """Leave; whoever waits is told."""
@@ -125,7 +227,7 @@ class _Wire(asyncio.Protocol):
         try:
             while (answer := self._reader.gets()) is not False:
                 self._answers += 1
-                self._tell(self._waiting.popleft(), answer)
+                self._waiting.popleft().tell(answer)
         except (hiredis.ProtocolError, IndexError):
             self.hang_up()
 
@@ -135,22 +237,34 @@ class _Wire(asyncio.Protocol):
         self.down = True
         if self._watch is not None:
             self._watch.cancel()
+        self._gather()
         while self._waiting:
-            self._tell(self._waiting.popleft(), LineDown())
+            self._waiting.popleft().tell(LineDown())
         self.gone.set()
 
-    def _tell(self, waiting: "asyncio.Future[Any]", answer: Any) -> None:
-        if waiting.done():
-            return
-        if isinstance(answer, Exception):
-            waiting.set_exception(answer if isinstance(answer, LineDown) else LineDown(str(answer)))
-        else:
-            waiting.set_result(answer)
+    def _leave(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._loop.call_soon(self._flush)
+
+    def _gather(self) -> None:
+        """Make one question of the keys that are looked at."""
+        together = self._together
+        if together.keys:
+            self._alone = len(together.keys) == 1
+            self._together = _Together()
+            self._outgoing.append(together.packed())
+            self._waiting.append(together)
 
     def _flush(self) -> None:
+        self._leaving = False
+        self._gather()
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None and not self.down:
-            self._transport.write(b"".join(outgoing))
+        if self._transport is None or self.down or not outgoing:
+            return
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._look, self._answers)
+        self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
 
     def _look(self, answers: int) -> None:
         """One timer for all questions: a server that says nothing for so long is taken to be away."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from shared.events import Draft
-from shared.state.face import REQUEST_SECONDS, LaneEntry, LaneFull, Lease, Moved
+from shared.state.face import REQUEST_SECONDS, LaneEntry, LaneFull, Lease, Moved, Told
 from shared.state.keys import Keys
 from shared.state.step import (
     Add,
@@ -99,6 +99,11 @@ class MemoryState:
         """Several fields of a hash."""
         found = self.store.hashes.get(key, {})
         return [found.get(field) for field in fields]
+
+    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+        """Tell at once."""
+        told(self.store.hashes.get(key, {}).get(field) if field else self._live(key))
+        return True
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.clock import Clock
 from shared.state import server
-from shared.state.face import LaneEntry, LaneFull, Lease, Moved, StateUnavailable
+from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, StateUnavailable, Told
 from shared.state.keys import Keys
 from shared.state.line import Asked, Line, LineDown, is_plain
 from shared.state.script import ACQUIRE, RELEASE, REMOVE, STEP, Argument, StepArguments, lease_of, wake_channel
@@ -90,6 +90,16 @@ class ValkeyState:
         if not fields:
             return []
         return [_text(found) for found in await self._answer("HMGET", key, *fields)]
+
+    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+        """Ask on the line, together with everybody who asks in this turn of the loop."""
+        if self._line is None:
+            return False
+
+        def hear(answer: Any) -> None:
+            told(UNKNOWN if isinstance(answer, Exception) else _text(answer))
+
+        return self._line.look_into(key, field, hear) if field else self._line.look(key, hear)
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""

@@ -13,6 +13,7 @@ from shared.events.images import ImageDeleted
 from shared.outbox import Outbox
 from shared.state import (
     STAMP,
+    UNKNOWN,
     Add,
     Check,
     Drop,
@@ -104,6 +105,39 @@ async def test_what_was_never_written_is_not_there(state: State, keys: Keys) -> 
     assert await state.size(key) == 0
     assert not await state.has_member(key, "x")
     assert await state.generation(AT, "web") == 0
+
+
+async def peeked(state: State, key: str, field: str = "") -> str | None:
+    """What a peek finds, once this way is open."""
+    async with asyncio.timeout(5):
+        while True:
+            told = asyncio.get_running_loop().create_future()
+            found = await told if state.peek(key, told.set_result, field=field) else UNKNOWN
+            if found is not UNKNOWN:
+                return found
+            await state.value(key)  # opens what a peek looks through
+
+
+async def test_a_peek_finds_what_a_read_finds(state: State, keys: Keys) -> None:
+    value, record = keys.at(AT, "value"), keys.at(AT, "record")
+    assert await peeked(state, value) is None
+    assert await peeked(state, record, "name") is None
+    for text in ("größe {}", "", "x" * 100_000):
+        await state.apply(step(Put(value, text), PutField(record, "name", text)))
+        assert await peeked(state, value) == text
+        assert await peeked(state, record, "name") == text
+    await state.apply(step(Drop(value), DropField(record, "name")))
+    assert await peeked(state, value) is None
+    assert await peeked(state, record, "name") is None
+
+
+async def test_a_peek_of_one_replica_sees_what_another_has_written(replica: Open, keys: Keys) -> None:
+    writer, reader = replica(), replica()
+    key = keys.at(AT, "value")
+    for number in range(50):
+        reader.peek(key, lambda _: None)  # under way while the other writes
+        await writer.apply(step(Put(key, str(number))))
+        assert await peeked(reader, key) == str(number)
 
 
 async def test_every_kind_of_write_is_read_back(state: State, keys: Keys) -> None:

@@ -1,6 +1,7 @@
 """The one connection on which most questions go: together, in order, and given up when the server says nothing."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,6 +43,67 @@ async def test_what_is_asked_in_one_turn_is_answered_each_with_its_own(valkey: S
         await asyncio.gather(*(line.ask("SET", f"k{number}", number) for number in range(500)))
         found = await asyncio.gather(*(line.ask("GET", f"k{number}") for number in range(500)))
         assert found == [str(number).encode() for number in range(500)]
+
+
+async def looked(line: Line, *keys: str) -> list[object]:
+    """What looks at these keys find, all of one turn."""
+    heard: list[asyncio.Future[object]] = [asyncio.get_running_loop().create_future() for _ in keys]
+    for key, found in zip(keys, heard, strict=True):
+        assert line.look(key, found.set_result)
+    return await asyncio.wait_for(asyncio.gather(*heard), 5)
+
+
+async def test_looks_of_one_turn_are_one_question_each_told_its_own_value(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await asyncio.gather(*(line.ask("SET", f"k{number}", number) for number in range(0, 100, 2)))
+        for _ in range(3):
+            before = await line.ask("INFO", "commandstats")
+            found = await looked(line, *(f"k{number}" for number in range(100)))
+            assert found == [None if number % 2 else str(number).encode() for number in range(100)]
+            assert calls(await line.ask("INFO", "commandstats")) - calls(before) <= 2  # the first may go ahead alone
+
+
+def calls(commands: bytes) -> int:
+    """How often MGET was called."""
+    found = re.search(rb"cmdstat_mget:calls=(\d+)", commands)
+    return int(found[1]) if found else 0
+
+
+async def test_a_look_sees_what_was_written_before_it_began_whatever_is_under_way(valkey: Server) -> None:
+    async with opened(valkey.port) as line, opened(valkey.port) as other:
+        for number in range(300):
+            earlier = asyncio.ensure_future(looked(line, "moving", "moving"))
+            await asyncio.sleep(0)
+            await other.ask("SET", "moving", number)
+            assert await looked(line, "moving") == [str(number).encode()]
+            await earlier
+
+
+async def test_looks_and_questions_keep_their_order(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await line.ask("HSET", "record", "name", "ada")
+        names: list[object] = []
+        assert line.look_into("record", "name", names.append)
+        asked = asyncio.ensure_future(line.ask("SET", "k", "v"))
+        await asyncio.sleep(0)
+        assert await looked(line, "k", "none") == [b"v", None]
+        assert await asked == b"OK"
+        assert names == [b"ada"]
+
+
+async def test_whoever_looks_is_told_once_when_the_server_dies_and_refused_afterwards(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        valkey.pause()
+        told: list[object] = []
+        for number in range(10):
+            assert line.look(f"k{number}", told.append)
+            await asyncio.sleep(0)
+        valkey.kill()
+        await asyncio.sleep(0.2)
+        assert [type(each) for each in told] == [LineDown] * 10
+        assert not line.look("k", told.append)
+        assert not line.look_into("k", "f", told.append)
+        assert len(told) == 10
 
 
 async def test_who_gives_up_waiting_takes_no_answer_from_another(valkey: Server) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from shared.blobs import Blobs, BucketUnavailable
 from shared.bus import BusUnavailable, Message, Publisher
-from shared.state import Done, LaneEntry, Lease, State, StateUnavailable, Step
+from shared.state import Done, LaneEntry, Lease, State, StateUnavailable, Step, Told
 from tests.simulation.loop import running_loop
 from tests.simulation.network import Lost, Network
 from tests.simulation.witness import Witness
@@ -60,6 +60,10 @@ class FarState:
 
     async def value(self, key: str) -> str | None:
         return await self._ask(lambda: self._inner.value(key))
+
+    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+        del key, told, field
+        return False
 
     async def field(self, key: str, field: str) -> str | None:
         return await self._ask(lambda: self._inner.field(key, field))
