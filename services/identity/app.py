@@ -1,12 +1,11 @@
 """Wiring of identity, in the order in which the data flows."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
+from services.identity.addresses import Addresses
 from services.identity.api.account_keys import AccountKeysFace
 from services.identity.api.accounts import AccountsFace
 from services.identity.api.denials import DenialsFace
@@ -55,7 +54,7 @@ def build(parts: Parts) -> Service:
 
 
 def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signing: SigningKeys) -> list[Route]:
-    clock, base_url = parts.clock, _base_url(parts)
+    clock, addresses = parts.clock, Addresses(parts.settings)
     logins = Logins(store, parts.verifier, domain=settings.domain, now=clock.now, ids=parts.ids, cpu=parts.cpu)
     terms = Terms(parts.settings.issuer, parts.settings.audience)
     tokens = TokenFace(
@@ -66,7 +65,7 @@ def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signin
         guard=Guard(clock),
         settings=settings,
         location=parts.settings.location,
-        base_url=base_url,
+        addresses=addresses,
         now=clock.now,
     )
     discovery = DiscoveryFace(
@@ -74,7 +73,7 @@ def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signin
         verifier=parts.verifier,
         logins=logins,
         issuer=parts.settings.issuer,
-        base_url=base_url,
+        base_url=addresses.base,
         now=clock.now,
     )
     return [*tokens.routes(), *discovery.routes()]
@@ -86,7 +85,7 @@ def _admin_routes(parts: Parts, settings: IdentitySettings, store: Store, polici
     accounts = AccountsFace(store, policies, names, ids, settings.domain)
     return [
         *accounts.routes(),
-        *AccountKeysFace(accounts, clock, ids, parts.cpu, _base_url(parts)).routes(),
+        *AccountKeysFace(accounts, clock, ids, parts.cpu, Addresses(parts.settings).base).routes(),
         *RolesFace(store, names, organization).routes(),
         *GroupsFace(store, organization).routes(),
         *ProjectsFace(store, policies, names, clock, ids, organization).routes(),
@@ -108,12 +107,6 @@ def _first_start(parts: Parts, settings: IdentitySettings, store: Store, policie
         base_url=parts.settings.public_url or f"http://{parts.settings.host}:{parts.settings.port}",
     )
     return FirstStart(store, policies, parts.directory, parts.clock, parts.ids, parts.cpu, wishes)
-
-
-def _base_url(parts: Parts) -> Callable[[web.Request], str]:
-    """How clients reach this service; where no setting says so, as this client did."""
-    known = parts.settings.public_url.rstrip("/")
-    return lambda request: known or f"{request.scheme}://{request.host}"
 
 
 def _root(path: Path | None) -> EllipticCurvePrivateKey:

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey, GuestProtocol, RSAKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.identity.accounts import Key
+from shared.identity.decoy import decoy
 
 MAX_ASSERTION: Final = 16 * 1024
 _LEEWAY: Final = 60
@@ -20,7 +21,7 @@ _FORMS: Final = {"RS256": RSAKey, "ES256": ECKey}
 
 
 class AssertionInvalid(ValueError):
-    """The assertion does not hold; the reason is for the caller, who knows what it holds."""
+    """The assertion could count for nobody; the reason is for the caller, who knows what it holds."""
 
 
 class Claimed(BaseModel):
@@ -53,28 +54,26 @@ class Reader:
     audiences: frozenset[str]
     now: Callable[[], float]
 
-    def issuer(self, assertion: str) -> str:
-        """Whose assertion it says it is, unproven: to find the keys. Raises AssertionInvalid."""
-        return _claims(_parts(assertion)[1]).iss
+    def claimed(self, assertion: str) -> Claimed:
+        """What an assertion says, unproven, if it could count at all. Raises AssertionInvalid.
 
-    def read(self, assertion: str, keys: Mapping[str, Key]) -> Assertion:
-        """Check an assertion with the keys that its account may use now. Raises AssertionInvalid."""
-        header, _ = _parts(assertion)
-        key = _key(header, keys)
-        claims = self._verified(assertion, key)
+        This comes before anything is looked up, so that what is complained of says nothing about who there is.
+        """
+        return self._sound(_claims(_parts(assertion)[1]))
+
+    def read(self, assertion: str, keys: Mapping[str, Key]) -> Assertion | None:
+        """Check an assertion with the keys that its account may use now; None where none of them signed it.
+
+        Without a fitting key a stranger's is tried: the time that this takes must not tell whether there is one.
+        """
+        key = _key(_parts(assertion)[0], keys)
+        claims = _verified(assertion, key or Key(id="", public_key=decoy(), created=""))
+        return Assertion(self._sound(claims), key.id) if key and claims else None
+
+    def _sound(self, claims: Claimed) -> Claimed:
         self._in_time(claims)
         self._for_us(claims)
-        return Assertion(claims, key.id)
-
-    def _verified(self, assertion: str, key: Key) -> Claimed:
-        def find(_: GuestProtocol) -> RSAKey | ECKey:
-            return _FORMS[key.algorithm].import_key(key.public_key)
-
-        try:
-            token = jwt.decode(assertion, find, algorithms=[key.algorithm])
-        except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise AssertionInvalid("Invalid JWT signature.") from error
-        return _claims(token.claims)
+        return claims
 
     def _in_time(self, claims: Claimed) -> None:
         now = self.now()
@@ -109,14 +108,21 @@ def _decoded(part: str) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _key(header: Mapping[str, Any], keys: Mapping[str, Key]) -> Key:
+def _key(header: Mapping[str, Any], keys: Mapping[str, Key]) -> Key | None:
     key_id = header.get("kid")
     if key_id is None and len(keys) == 1:
         return next(iter(keys.values()))
-    key = keys.get(key_id) if isinstance(key_id, str) else None
-    if key is None:
-        raise AssertionInvalid("Invalid JWT signature.")
-    return key
+    return keys.get(key_id) if isinstance(key_id, str) else None
+
+
+def _verified(assertion: str, key: Key) -> Claimed | None:
+    def find(_: GuestProtocol) -> RSAKey | ECKey:
+        return _FORMS[key.algorithm].import_key(key.public_key)
+
+    try:
+        return _claims(jwt.decode(assertion, find, algorithms=[key.algorithm]).claims)
+    except (JoseError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _claims(claims: dict[str, Any]) -> Claimed:

@@ -15,6 +15,7 @@ from services.identity.key_files import KeyFile, KeyFileInvalid
 from services.identity.store import Store
 from shared.clock import Cpu, Ids
 from shared.http.gate import Verifier
+from shared.identity.decoy import decoy
 from shared.identity.tokens import InvalidToken, usable_key
 from shared.names import PROJECT
 
@@ -59,9 +60,11 @@ class Logins:
 
     async def by_assertion(self, text: str, reader: Reader) -> tuple[Holder, Assertion]:
         """Raises AssertionInvalid, LoginRefused."""
-        account = await self._account(reader.issuer(text))
-        usable = {key.id: key for key in account.keys.values() if self._usable(account, key.id)}
-        assertion = reader.read(text, usable)
+        email = reader.claimed(text).iss
+        account, reason = await self._standing(email)
+        assertion = reader.read(text, self._usable_keys(account) if account and not reason else {})
+        if account is None or assertion is None:
+            raise LoginRefused(reason or "not signed by a key of the account that may be used", _shown(email))
         return self._holder(account, assertion.key_id), assertion
 
     async def by_password(self, user: str, password: str) -> Holder:
@@ -134,10 +137,11 @@ class Logins:
             file = KeyFile.parse_base64(password) if base64 else KeyFile.parse(password)
         except KeyFileInvalid as error:
             raise LoginRefused(f"key file {error}") from error
-        account = await self._account(file.client_email)
-        key = account.keys.get(file.private_key_id)
-        if key is None or not await self._cpu(lambda: file.opens(key)):
-            raise LoginRefused("key file does not match the account's key", account.email)
+        account, reason = await self._standing(file.client_email)
+        key = account.keys.get(file.private_key_id) if account else None
+        opened = await self._cpu(lambda: file.opens(key or Key(id="", public_key=decoy(), created="")))
+        if account is None or key is None or reason or not opened:
+            raise LoginRefused(reason or "key file does not match the account's key", _shown(file.client_email))
         return _Proof(account.email, key)
 
     def _remember(self, name: bytes, proof: _Proof) -> None:
@@ -147,14 +151,30 @@ class Logins:
             self._proven.popitem(last=False)
 
     async def _account(self, email: str) -> Account:
-        project = project_of(email, self._domain)
-        account, _ = await self._store.account(project, email) if project else (None, None)
-        if account is None or account.disabled:
-            raise LoginRefused("account is disabled or gone", email[:254] if is_address(email) else "")
-        owner, _ = await self._store.project(project)
-        if owner is None or owner.state != "ACTIVE":
-            raise LoginRefused("the account's project is gone", email)
+        account, reason = await self._standing(email)
+        if account is None or reason:
+            raise LoginRefused(reason, _shown(email))
         return account
+
+    async def _standing(self, email: str) -> tuple[Account | None, str]:
+        """The account of that address, and why nobody can log in as it now.
+
+        Both records are read whatever the first says: how long this takes tells strangers nothing.
+        """
+        project = project_of(email, self._domain)
+        if not project:
+            return None, "account is not of this deployment"
+        account, _ = await self._store.account(project, email)
+        owner, _ = await self._store.project(project)
+        if account is None:
+            return None, "account does not exist"
+        if account.disabled:
+            return account, "account is disabled"
+        gone = owner is None or owner.state != "ACTIVE"
+        return account, "the account's project is gone" if gone else ""
+
+    def _usable_keys(self, account: Account) -> dict[str, Key]:
+        return {key.id: key for key in account.keys.values() if self._usable(account, key.id)}
 
     def _holder(self, account: Account, key_id: str) -> Holder:
         if not self._usable(account, key_id):
@@ -163,6 +183,11 @@ class Logins:
 
     def _usable(self, account: Account, key_id: str) -> bool:
         return usable_key(account.fact(), key_id, self._now()) is not None
+
+
+def _shown(email: str) -> str:
+    """An address for the log, if it is one."""
+    return email[:254] if is_address(email) else ""
 
 
 def _hash(token: str) -> str:

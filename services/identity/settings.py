@@ -33,9 +33,9 @@ class IdentitySettings(BaseModel):
     container_registry_services: str = ""
     """Registry services (as the token request's `service` says) whose names are in Container Registry style."""
 
-    def accepted_audiences(self, token_address: str) -> frozenset[str]:
-        """What the `aud` of an assertion may be: our token address, Google's, and those of the settings."""
-        return frozenset({token_address, *_GOOGLE, *self.audiences.split()})
+    def accepted_audiences(self, ours: frozenset[str]) -> frozenset[str]:
+        """What the `aud` of an assertion may be: our token addresses, Google's, and those of the settings."""
+        return ours | {*_GOOGLE, *self.audiences.split()}
 
 
 _GOOGLE = (

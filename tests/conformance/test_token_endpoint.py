@@ -3,17 +3,18 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 import pytest
 
 from shared.events.states import AccountState, Binding, PolicyState
-from tests.support.identity import ADMIN, World, file_for, identity
+from tests.support.identity import ADMIN, ASSERTION, World, file_for, identity
 
+T = TypeVar("T")
 PULL = "repository:demo/web/app:pull"
 
 
@@ -25,6 +26,12 @@ async def world(tmp_path: Path) -> AsyncGenerator[World]:
 
 def as_key(key: dict[str, str]) -> tuple[str, str]:
     return "_json_key", json.dumps(key)
+
+
+async def unhurried(world: World, asked: Awaitable[T]) -> T:
+    """An answer that no earlier mistake holds up, as the guard forgets them in time."""
+    await world.memory.clock.advance(301)
+    return await asked
 
 
 # Assertions (RFC 7523).
@@ -54,9 +61,65 @@ async def test_the_audiences_that_googles_clients_write_are_accepted(world: Worl
     assert status == 200
 
 
-async def test_our_own_token_address_is_accepted_as_audience(world: World) -> None:
-    status, _ = await world.exchange(world.assertion(aud=str(world.client.make_url("/token"))))
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_our_own_token_address_is_accepted_as_audience(world: World, name: str) -> None:
+    status, _ = await world.exchange(world.assertion(aud=str(world.client.make_url("/token").with_host(name))))
     assert status == 200
+
+
+async def test_a_host_that_the_caller_makes_up_is_no_address_of_ours(world: World) -> None:
+    assertion = world.assertion(aud="http://tokens.example.org/token")
+    form = {"grant_type": ASSERTION, "assertion": assertion}
+    headers = {"Host": "tokens.example.org", "X-Forwarded-Host": "tokens.example.org"}
+    answer = await world.client.post("/token", data=form, headers=headers)
+    assert (answer.status, (await answer.json())["error"]) == (400, "invalid_grant")
+    told = await (await world.client.get("/.well-known/openid-configuration", headers=headers)).json()
+    assert "example.org" not in told["token_endpoint"]
+
+
+async def test_where_a_public_address_is_set_only_that_is_ours(tmp_path: Path) -> None:
+    async with identity(tmp_path, {"ENTREPOT_PUBLIC_URL": "https://id.example.org/"}) as world:
+        own = str(world.client.make_url("/token"))
+        found = [(await world.exchange(world.assertion(aud=one)))[0] for one in ("https://id.example.org/token", own)]
+        assert found == [200, 400]
+
+
+async def test_nobody_learns_from_the_answer_which_accounts_and_keys_there_are(world: World) -> None:
+    ci, off = await world.account("ci"), await world.account("off")
+    await world.call("POST", f"/v1/projects/demo/serviceAccounts/{off['client_email']}:disable", {})
+    forged = {**ci, "private_key": file_for(ADMIN, name="another")["private_key"]}
+    files = [
+        {**forged, "client_email": "nobody@demo.iam.entrepot"},
+        {**forged, "client_email": "ci@nowhere.iam.entrepot"},
+        {**forged, "client_email": "admin@elsewhere.example.org"},
+        {**forged, "private_key_id": "f" * 40},
+        forged,
+        off,
+    ]
+    assertions = [await unhurried(world, world.exchange(world.assertion(file))) for file in files]
+    assert assertions.count(assertions[0]) == len(files), assertions
+    assert (assertions[0][0], assertions[0][1]["error"]) == (400, "invalid_grant")
+    passwords = [await unhurried(world, world.get(as_key(file))) for file in files]
+    assert passwords.count(passwords[0]) == len(files), passwords
+    reasons = [event.entry["protoPayload"]["status"]["message"] for event in world.memory.journal.events[-12:-6]]  # type: ignore[attr-defined]
+    assert reasons == [
+        "account does not exist",
+        "account does not exist",
+        "account is not of this deployment",
+        "not signed by a key of the account that may be used",
+        "not signed by a key of the account that may be used",
+        "account is disabled",
+    ]
+
+
+async def test_what_is_wrong_with_the_assertion_itself_is_told_before_anybody_is_looked_up(world: World) -> None:
+    stranger = {**world.key, "client_email": "nobody@demo.iam.entrepot"}
+    late = int(world.memory.clock.now()) - 90000
+    for changes in ({"aud": "https://example.org"}, {"iat": late, "exp": late + 60}, {"sub": "user:ada@example.org"}):
+        asked = [world.exchange(world.assertion(file, **changes)) for file in (world.key, stranger)]
+        told = [(await unhurried(world, one))[1] for one in asked]
+        assert told[0] == told[1]
+        assert told[0]["error_description"].startswith(("Invalid JWT: the aud", "The JWT must", "A service account"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +157,7 @@ async def test_an_assertion_counts_only_within_its_hour(world: World, begins: fl
 async def test_an_assertion_signed_by_another_key_is_refused(world: World) -> None:
     forged = {**file_for(ADMIN, name="another"), "private_key_id": world.key["private_key_id"]}
     status, body = await world.exchange(world.assertion(forged))
-    assert (status, body["error_description"]) == (400, "Invalid JWT signature.")
+    assert (status, body["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS512", "PS256"])

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from services.identity.addresses import Addresses
 from services.identity.api.token_request import ASSERTION, MAX_FORM, TokenRequest, read_form, read_query
 from services.identity.assertions import AssertionInvalid, Reader
 from services.identity.denials import Denials
@@ -37,7 +38,7 @@ class TokenFace:
     guard: Guard
     settings: IdentitySettings
     location: str
-    base_url: Callable[[web.Request], str]
+    addresses: Addresses
     now: Callable[[], float]
 
     def routes(self) -> list[Route]:
@@ -70,8 +71,7 @@ class TokenFace:
                 return _oauth_error("unsupported_grant_type", "Known are jwt-bearer, password and refresh_token.")
 
     async def _by_assertion(self, request: web.Request, asked: TokenRequest) -> web.Response:
-        address = f"{self.base_url(request)}/token"
-        reader = Reader(self.settings.accepted_audiences(address), self.now)
+        reader = Reader(self.settings.accepted_audiences(self.addresses.tokens(request)), self.now)
         try:
             holder, assertion = await self.logins.by_assertion(asked.one("assertion"), reader)
         except AssertionInvalid as error:
@@ -79,7 +79,7 @@ class TokenFace:
             return _oauth_error("invalid_grant", str(error))
         except LoginRefused as error:
             await self._refused(request, error)
-            return _oauth_error("invalid_grant", "Invalid grant: account or key not found, or disabled.")
+            return _oauth_error("invalid_grant", _UNPROVEN)
         if assertion.claims.target_audience:
             issued = _signed(lambda: self.issuer.id_token(holder, assertion.claims.target_audience))
             return _answer({"id_token": issued.token})
@@ -141,6 +141,8 @@ class TokenFace:
 
 
 _OPEN: Final = "this is where callers prove who they are"
+_UNPROVEN: Final = "Invalid grant: there is no such account or key, it is disabled, or it did not sign this assertion."
+"""One answer for all of these: which of them it was stands in the audit log, and is not for strangers."""
 
 
 def _signed(make: Callable[[], Issued]) -> Issued:
