@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from services.identity.accounts import Account, Key, new_unique_id
+from services.identity.entries import Beginnings
 from services.identity.key_files import KeyFile, key_file, new_pair
 from services.identity.projects import Project, new_project_number, owned_by
 from services.identity.roles import PREDEFINED
@@ -123,14 +124,16 @@ class FirstStart:
         )
         policy = owned_by(name, self._member(self.wishes.project, ADMIN))
         check, write = self.policies.first(policy)
+        cause = Cause(id=f"first start {name}", actor=_CAUSE.actor)
+        entries = self._entries.project(project, cause), self._entries.policy(policy, cause)
         change = Change(
             project=name,
-            request=f"first start {name}",
+            request=cause.id,
             checks=(self.store.project_is(name, found), check),
             writes=(self.store.keep_project(project), write),
-            events=(project.fact(), policy),
+            events=(project.fact(), policy, *entries),
         )
-        await self.store.apply(change, Cause(id=f"first start {name}", actor=_CAUSE.actor))
+        await self.store.apply(change, cause)
 
     async def _make_account(self, project: str, name: str, path: Path) -> None:
         """An account with one key.
@@ -152,14 +155,15 @@ class FirstStart:
             display_name="Administrator" if name == ADMIN else f"Entrepot {name}",
             keys={key.id: key},
         )
+        cause = Cause(id=f"first start {email} {key.id}", actor=_CAUSE.actor)
         change = Change(
             project=project,
-            request=f"first start {email} {key.id}",
+            request=cause.id,
             checks=(self.store.account_is(project, email, found),),
             writes=(self.store.keep_account(account),),
-            events=(account.fact(),),
+            events=(account.fact(), self._entries.account(account, cause), self._entries.key(account, key, cause)),
         )
-        await self.store.apply(change, Cause(id=f"first start {email} {key.id}", actor=_CAUSE.actor))
+        await self.store.apply(change, cause)
         _log.info("account made", account=email, key_file=str(path))
 
     def _key_file(self, project: str, email: str, path: Path) -> KeyFile:
@@ -190,9 +194,13 @@ class FirstStart:
             request="first start organization",
             checks=(ValueIs(key, None),),
             writes=(Put(key, policy.model_dump_json()),),
-            events=(policy,),
+            events=(policy, self._entries.policy(policy, _CAUSE)),
         )
         await self.store.apply(change, _CAUSE)
+
+    @property
+    def _entries(self) -> Beginnings:
+        return Beginnings(self.clock)
 
     def _member(self, project: str, name: str) -> str:
         return f"serviceAccount:{name}@{project}.{self.wishes.domain}"

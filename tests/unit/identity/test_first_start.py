@@ -71,6 +71,32 @@ async def test_everything_that_the_first_start_makes_is_said(tmp_path: Path) -> 
     await ended(tasks)
 
 
+async def test_the_first_start_is_on_record(tmp_path: Path) -> None:
+    memory = parts(tmp_path)
+    await ended(await begun(build(memory.parts)))
+    told = {
+        (entry["protoPayload"]["methodName"].rpartition(".")[2], entry["protoPayload"]["resourceName"]): entry
+        for entry in memory.audited()
+    }
+    account = f"projects/demo/serviceAccounts/{ADMIN}"
+    key = json.loads((tmp_path / "admin-key.json").read_text())["private_key_id"]
+    assert set(told) == {
+        ("CreateProject", "projects/demo"),
+        ("SetIamPolicy", "projects/demo"),
+        ("CreateServiceAccount", account),
+        ("CreateServiceAccountKey", f"{account}/keys/{key}"),
+        ("SetIamPolicy", "organizations/1"),
+    }
+    bound = told["SetIamPolicy", "projects/demo"]
+    assert bound["logName"] == "projects/demo/logs/cloudaudit.googleapis.com%2Factivity"
+    assert bound["protoPayload"]["response"]["bindings"] == [
+        {"role": "roles/owner", "members": [f"serviceAccount:{ADMIN}"]}
+    ]
+    assert bound["protoPayload"]["authenticationInfo"]["principalSubject"] == "system:identity"
+    assert "PRIVATE" not in repr(told)
+    assert len({entry["insertId"] for entry in told.values()}) == len(told)
+
+
 async def test_a_second_start_changes_nothing(tmp_path: Path) -> None:
     memory = parts(tmp_path)
     await ended(await begun(build(memory.parts)))
