@@ -1,6 +1,10 @@
 """One suite for all end-to-end tests of a test process; tests that stop or kill one start their own."""
 
-from collections.abc import Iterator
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,3 +16,33 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """A running suite."""
     with running(tmp_path_factory.mktemp("suite")) as started:
         yield started
+
+
+@pytest.fixture
+def client(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    """Runs a client by name and returns what it prints, of one that `fails` all it says; skips where it is missing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def run(name: str, *arguments: str, settings: str = "docker", given: str | None = None, fails: bool = False) -> str:
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        ran = subprocess.run(
+            [name, *arguments],
+            env=suite.environment(settings),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert (ran.returncode != 0) == fails, f"{name} {' '.join(arguments)}: {ran.stdout}{ran.stderr}"
+        return ran.stdout + ran.stderr if fails else ran.stdout
+
+    return run
+
+
+@pytest.fixture
+def store() -> Iterator[tuple[str, ...]]:
+    """A store of podman's own; it takes no path of more than 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="store") as folder:
+        yield f"--root={folder}/all", f"--runroot={folder}/run", "--storage-driver=vfs"

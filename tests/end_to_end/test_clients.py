@@ -1,10 +1,7 @@
 """Unmodified clients against a running suite, told about it by `entrepot env` alone."""
 
 import json
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,29 +15,6 @@ pytestmark = pytest.mark.timeout(300)
 Run = Callable[..., str]
 FILES = [{"etc/os-release": b"ID=debian\nVERSION_ID=12\n"}, {"app.py": b"print('hello')\n" * 4000}]
 INDEX = {"linux/amd64", "linux/arm64"}
-
-
-@pytest.fixture
-def client(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs a client by name; skips the test where it is not installed."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    def run(name: str, *arguments: str, settings: str = "docker", given: str | None = None) -> str:
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed")
-        ran = subprocess.run(
-            [name, *arguments],
-            env=suite.environment(settings),
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert ran.returncode == 0, f"{name} {' '.join(arguments)}: {ran.stderr}"
-        return ran.stdout
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +60,6 @@ def test_skopeo_logs_in_with_a_key_file_and_with_a_token(client: Run, suite: Sui
         file = f"--authfile={tmp_path}/{user}.json"
         said = client("skopeo", "login", "-u", user, "--password-stdin", file, suite.registry, given=password)
         assert "Login Succeeded" in said
-
-
-@pytest.fixture
-def store() -> Iterator[tuple[str, ...]]:
-    """A store of podman's own; it takes no path of more than 50 characters."""
-    with tempfile.TemporaryDirectory(prefix="store") as folder:
-        yield f"--root={folder}/all", f"--runroot={folder}/run", "--storage-driver=vfs"
 
 
 def test_podman_pulls_and_pushes(client: Run, suite: Suite, pushed: Digest, store: tuple[str, ...]) -> None:

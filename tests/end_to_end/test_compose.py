@@ -104,7 +104,7 @@ def _with_defaults(text: str) -> str:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The file, started with images made of what is installed here."""
-    reason = engine.missing() or standins.missing()
+    reason = engine.missing(*engine.COMPOSE) or standins.missing()
     if reason:
         pytest.skip(f"no engine to try it on: {reason}")
     folder = tmp_path_factory.mktemp("compose")

@@ -15,10 +15,22 @@ from tests.support.suite import ROOT
 _START_SECONDS = 60.0
 
 
-def missing() -> str:
+COMPOSE = ("docker-compose", "iptables", "nsenter", "ip")
+"""What an engine with a network of its own takes besides, to run the compose file."""
+
+_NETWORKLESS = {
+    "bridge": "none",
+    "iptables": False,
+    "ip6tables": False,
+    "ip-forward": False,
+    "ip-masq": False,
+    "storage-driver": "vfs",
+}
+
+
+def missing(*more: str) -> str:
     """Why no engine can be started here; empty where one can."""
-    needed = ("dockerd", "docker", "docker-compose", "iptables", "unshare", "nsenter", "ip")
-    absent = [name for name in needed if shutil.which(name) is None]
+    absent = [name for name in ("dockerd", "docker", "unshare", *more) if shutil.which(name) is None]
     if absent:
         return f"not installed: {', '.join(absent)}"
     return "" if os.geteuid() == 0 else "starting an engine needs root"
@@ -80,21 +92,27 @@ class Engine:
 
 
 @contextlib.contextmanager
-def engine(folder: Path) -> Iterator[Engine]:
-    """Start one and stop it. Raises EngineRefused where it does not come up."""
+def engine(folder: Path, *, own_network: bool = True) -> Iterator[Engine]:
+    """Start one and stop it; without a network of its own it sees this machine's loopback and makes no bridge.
+
+    Raises EngineRefused where it does not come up.
+    """
     folder.mkdir(parents=True)
     settings = {
         "data-root": str(folder / "root"),
         "exec-root": str(folder / "exec"),
         "pidfile": str(folder / "pid"),
         "hosts": [f"unix://{folder}/docker.sock"],
+        **({} if own_network else _NETWORKLESS),
     }
     (folder / "daemon.json").write_text(json.dumps(settings))
     # Two engines in one network would fight for the same bridge; mounts made in here end with it.
-    script = 'ip link set lo up; exec dockerd --config-file "$0"'
+    script = f'{"ip link set lo up; " if own_network else ""}exec dockerd --config-file "$0"'
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["unshare", "-nm", "sh", "-c", script, str(folder / "daemon.json")], stdout=log, stderr=log
+            ["unshare", "-nm" if own_network else "-m", "sh", "-c", script, str(folder / "daemon.json")],
+            stdout=log,
+            stderr=log,
         )
     started = Engine(folder, process)
     try:
