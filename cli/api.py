@@ -22,7 +22,7 @@ _RETRY = urllib3.Retry(
 )
 """Only answers that say nothing was done are asked again."""
 
-pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRY)
+pool = urllib3.PoolManager(maxsize=64, timeout=_TIMEOUT, retries=_RETRY)
 
 
 class Api:

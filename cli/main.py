@@ -22,6 +22,7 @@ COMMANDS = {
     "repositories": ("cli.repositories", "Repositories of artifacts."),
     "images": ("cli.images", "Images of a repository."),
     "copy": ("cli.copy", "Copy an image between a registry, an OCI layout and archives."),
+    "migrate": ("cli.migrate", "Copy a whole registry, or a part of one, into repositories here."),
     "advisories": ("cli.advisories", "What the scanner knows about vulnerabilities."),
     "scan": ("cli.scan", "What the scanner found."),
     "admit": ("cli.admit", "Ask whether a workload would be let in."),

@@ -25,6 +25,10 @@ class Remote:
         """What stands behind `/manifests/`: the digest counts before the tag."""
         return self.digest or self.tag or "latest"
 
+    def __str__(self) -> str:
+        """As people write it."""
+        return f"{self.host}/{self.name}{f':{self.tag}' if self.tag else ''}{f'@{self.digest}' if self.digest else ''}"
+
 
 @dataclass(frozen=True)
 class Local:
@@ -62,3 +66,11 @@ def parse_remote(text: str) -> Remote:
         return Remote(host, name, tag, Digest.parse(digest) if digest else None)
     except ValueError as error:
         raise Failed(str(error)) from error
+
+
+def parse_registry(text: str) -> Remote:
+    """Read `HOST` or `HOST/PREFIX`, with or without `docker://` before it; raises Failed."""
+    host, _, name = text.removeprefix("docker://").rstrip("/").partition("/")
+    if not _HOST.fullmatch(host) or (name and not _NAME.fullmatch(name)):
+        raise Failed(f"{text!r} is not HOST or HOST/PREFIX")
+    return Remote(host, name)

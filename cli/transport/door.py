@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlencode, urljoin
@@ -13,6 +14,8 @@ from cli.exits import Failed, NotAllowed
 from cli.transport.credentials import Credentials
 
 _PARAMETER = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_TOKEN_SECONDS = 60.0
+"""How long a token lives where the registry does not say."""
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?")
 
 
@@ -24,9 +27,13 @@ class Door:
         plain = bool(_LOOPBACK.fullmatch(host)) if plain_http is None else plain_http
         self.address = f"{'http' if plain else 'https'}://{host}"
         self._credentials = credentials
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, float]] = {}
         self._challenge: tuple[str, dict[str, str]] | None = None
         self._lock = threading.Lock()
+
+    def knock(self) -> None:
+        """Raises NotAllowed where the registry does not take the credentials, Failed where there is none."""
+        self.ask("GET", "/v2/", "").drain_conn()
 
     def ask(
         self,
@@ -63,9 +70,10 @@ class Door:
                 self._challenge = self._asked()
             kind, parameters = self._challenge
             if kind == "bearer":
-                if scope not in self._tokens:
-                    self._tokens[scope] = self._token(parameters, scope)
-                return {"Authorization": f"Bearer {self._tokens[scope]}"}
+                token, until = self._tokens.get(scope, ("", 0.0))
+                if time.monotonic() >= until:
+                    token, until = self._tokens[scope] = self._token(parameters, scope)
+                return {"Authorization": f"Bearer {token}"}
             if kind == "basic" and self._credentials:
                 return {"Authorization": self._credentials.basic}
             return {}
@@ -81,7 +89,9 @@ class Door:
             raise Failed(f"{self.address} is no registry: it answered {answer.status} to /v2/")
         return parse_challenge(answer.headers.get("WWW-Authenticate", ""))
 
-    def _token(self, parameters: dict[str, str], scope: str) -> str:
+    def _token(self, parameters: dict[str, str], scope: str) -> tuple[str, float]:
+        """A token, and until when it may be used: a little less long than it lives."""
+        asked = time.monotonic()
         realm = parameters.get("realm", "")
         if self.address.startswith("https:") and not realm.startswith("https:"):
             raise NotAllowed(f"{self.address} sends passwords to {realm!r}, which is not protected by TLS")
@@ -92,7 +102,7 @@ class Door:
         if not token:
             who = self._credentials.user if self._credentials else "anybody"
             raise NotAllowed(f"{realm} gives no token to {who} ({answer.status})")
-        return str(token)
+        return str(token), asked + 0.8 * float(found.get("expires_in") or _TOKEN_SECONDS)
 
     def _ask_for_token(self, realm: str, query: dict[str, Any]) -> urllib3.BaseHTTPResponse:
         known = self._credentials

@@ -20,16 +20,31 @@ _ACCEPT = ", ".join(KINDS)
 class RegistryImage:
     """A repository in a registry and a name in it, to copy from or to."""
 
-    def __init__(self, door: Door, image: Remote, mount_from: str = "") -> None:
-        """`mount_from` is the repository of the same registry from which the image comes, if it does."""
+    def __init__(self, door: Door, image: Remote, mount_from: str = "", *, mount_any: bool = False) -> None:
+        """`mount_from` is the repository of the same registry from which the image comes, if it does.
+
+        `mount_any` asks the registry for what lies in whichever repository of its own.
+        """
         self._door = door
         self._image = image
         self._path = f"/v2/{image.name}"
         self._pull = f"repository:{image.name}:pull"
         self._push = f"repository:{image.name}:pull,push"
+        self._mount_any = mount_any
         self._mount_from = mount_from
         if mount_from:
             self._push += f" repository:{mount_from}:pull"
+
+    def digest(self) -> Digest | None:
+        """What the address names now, in the registry's word; None where it says nothing."""
+        path = f"{self._path}/manifests/{self._image.reference}"
+        answer = self._door.ask("HEAD", path, self._pull, {"Accept": _ACCEPT})
+        if answer.status != 200:
+            return None
+        try:
+            return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
+        except ValueError:
+            return None
 
     def manifest(self, digest: Digest | None) -> Manifest:
         """A manifest by digest, or by the address's tag or digest; its bytes are checked where a digest was asked."""
@@ -60,9 +75,10 @@ class RegistryImage:
         """Whether the blob is there, or could be mounted from where the image comes."""
         if self._door.ask("HEAD", f"{self._path}/blobs/{wanted.digest}", self._push).status == 200:
             return True
-        if not self._mount_from:
+        if not self._mount_from and not self._mount_any:
             return False
-        query = f"mount={wanted.digest}&from={quote(self._mount_from, safe='')}"
+        origin = f"&from={quote(self._mount_from, safe='')}" if self._mount_from else ""
+        query = f"mount={wanted.digest}{origin}"
         answer = self._door.ask("POST", f"{self._path}/blobs/uploads/?{query}", self._push)
         if answer.status == 202:
             self._door.ask("DELETE", answer.headers["Location"], self._push)

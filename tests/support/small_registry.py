@@ -25,11 +25,36 @@ class SmallRegistry:
     asked: list[str] = field(default_factory=list[str])
     failing_uploads: int = 0
     """How many uploads break off before they are allowed to succeed."""
+    in_container_registrys_form: bool = False
+    """Lists of tags tell names further down and manifests without a tag; there is no catalog."""
+    tells_referrers: bool = True
+    page: int = 2
+    """Entries in a page of a list."""
 
     @property
     def host(self) -> str:
         """What stands before the first slash of a name."""
         return f"127.0.0.1:{self.port}"
+
+    def names(self) -> list[str]:
+        """All names that have manifests."""
+        return sorted({name for name, _ in self.manifests})
+
+    def tags(self, name: str) -> list[str]:
+        """The tags of a name."""
+        return sorted(tag for known, tag in self.manifests if known == name and ":" not in tag)
+
+    def digests(self, name: str) -> list[str]:
+        """The manifests of a name."""
+        return sorted(digest for known, digest in self.manifests if known == name and ":" in digest)
+
+    def referrers(self, name: str, digest: str) -> list[dict[str, Any]]:
+        """Descriptors of what refers to a manifest."""
+        return [
+            {"mediaType": media_type, "digest": known, "size": len(content)}
+            for (where, known), (media_type, content) in self.manifests.items()
+            if where == name and ":" in known and json.loads(content).get("subject", {}).get("digest") == digest
+        ]
 
 
 @contextmanager
@@ -64,15 +89,26 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != "Bearer good":
             realm = f'Bearer realm="http://{self.kept.host}/token",service="small"'
             return self._answer(401, {"errors": [{"code": "UNAUTHORIZED"}]}, {"WWW-Authenticate": realm})
-        if path.path == "/v2/":
-            return self._answer(200, {})
-        name, _, rest = path.path.removeprefix("/v2/").rpartition("/")
+        return self._read(path.path, parse_qs(path.query))
+
+    def _read(self, path: str, query: dict[str, list[str]]) -> None:
+        name, _, rest = path.removeprefix("/v2/").rpartition("/")
         name, _, kind = name.rpartition("/")
         if kind == "blobs" and (content := self.kept.blobs.get((name, rest))) is not None:
-            return self._answer(200, content)
-        if kind == "manifests" and (found := self.kept.manifests.get((name, rest))) is not None:
-            return self._answer(200, found[1], {"Content-Type": found[0]})
-        return self._answer(404, {"errors": [{"code": "NAME_UNKNOWN", "message": "not here"}]})
+            self._answer(200, content)
+        elif kind == "manifests" and (found := self.kept.manifests.get((name, rest))) is not None:
+            digest = f"sha256:{hashlib.sha256(found[1]).hexdigest()}"
+            self._answer(200, found[1], {"Content-Type": found[0], "Docker-Content-Digest": digest})
+        elif (kind, rest) == ("tags", "list"):
+            self._tags(name, path, query)
+        elif kind == "referrers" and self.kept.tells_referrers:
+            self._answer(200, {"schemaVersion": 2, "manifests": self.kept.referrers(name, rest)})
+        elif path == "/v2/_catalog" and not self.kept.in_container_registrys_form:
+            self._page("repositories", self.kept.names(), path, query)
+        elif path == "/v2/":
+            self._answer(200, {})
+        else:
+            self._answer(404, {"errors": [{"code": "NAME_UNKNOWN", "message": "not here"}]})
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
@@ -102,6 +138,28 @@ class _Handler(BaseHTTPRequestHandler):
         for key in (reference, digest):
             self.kept.manifests[name.removesuffix("/manifests"), key] = (self.headers["Content-Type"], content)
         return self._answer(201, {}, {"Docker-Content-Digest": digest})
+
+    def _tags(self, name: str, path: str, query: dict[str, list[str]]) -> None:
+        tags, digests = self.kept.tags(name), self.kept.digests(name)
+        below = sorted(
+            {known[len(name) + 1 :].partition("/")[0] for known in self.kept.names() if known.startswith(f"{name}/")}
+        )
+        if self.kept.in_container_registrys_form:
+            tagged = {tag: hashlib.sha256(self.kept.manifests[name, tag][1]).hexdigest() for tag in tags}
+            manifests = {
+                digest: {"tag": [tag for tag, hexes in tagged.items() if digest == f"sha256:{hexes}"]}
+                for digest in digests
+            }
+            return self._answer(200, {"name": name, "tags": tags, "child": below, "manifest": manifests})
+        if not digests:
+            return self._answer(404, {"errors": [{"code": "NAME_UNKNOWN"}]})
+        return self._page("tags", tags, path, query)
+
+    def _page(self, field: str, entries: list[str], path: str, query: dict[str, list[str]]) -> None:
+        rest = [entry for entry in entries if entry > query.get("last", [""])[0]]
+        shown = rest[: self.kept.page]
+        more = {"Link": f'<{path}?n={self.kept.page}&last={shown[-1]}>; rel="next"'} if len(rest) > len(shown) else {}
+        self._answer(200, {field: shown}, more)
 
     def _put_blob(self, path: str, digest: str, content: bytes) -> None:
         if self.kept.failing_uploads:
