@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +185,7 @@ def test_what_is_deleted_cannot_be_pulled_and_docker_says_why(docker: Docker, bo
     name, _, _ = boat.rpartition(":")
     digest = docker.pushed(boat)
     docker("rmi", "--force", boat)
-    delete(docker.suite, f"{name.partition('/')[2]}/manifests/{digest}")
+    assert docker.suite.delete(f"v2/{name.partition('/')[2]}/manifests/{digest}") == 202
 
     for reference in (boat, f"{name}@{digest}"):
         assert "manifest unknown" in docker("pull", reference, check=False)
@@ -206,9 +205,3 @@ def test_a_name_without_project_and_repository_is_refused_at_once_with_the_form_
     assert "PROJECT/REPOSITORY/IMAGE" in docker("push", name, check=False)
     assert time.monotonic() - began < 5, "docker tries again, for a minute, what it takes for a passing failure"
     assert "PROJECT/REPOSITORY/IMAGE" in docker("pull", name, check=False)
-
-
-def delete(suite: Suite, path: str) -> None:
-    address, headers = f"{suite.address('registry')}/v2/{path}", {"Authorization": f"Bearer {suite.token()}"}
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers, method="DELETE")) as answer:
-        assert answer.status == 202

@@ -125,6 +125,13 @@ class Suite:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
+    def delete(self, path: str) -> int:
+        """Delete something from the registry as the administrator; the status of the answer."""
+        address, headers = f"{self.address('registry')}/{path}", {"Authorization": f"Bearer {self.token()}"}
+        request = urllib.request.Request(address, headers=headers, method="DELETE")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+
     def stop(self) -> int:
         """Stop it as Ctrl-C does; its exit code."""
         assert self.process is not None
