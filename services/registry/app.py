@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from services.registry.acts import Steps
 from services.registry.api.blobs import BlobFace
-from services.registry.api.google import google_routes
+from services.registry.api.google.face import google_routes
 from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
 from services.registry.api.oci import OciFaces, oci_routes

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from services.registry import names
-from services.registry.api.google_contents import Contents
-from services.registry.api.google_repositories import CHANGEABLE, RepositoryBody, repository_json
+from services.registry.api.google.contents import Contents
+from services.registry.api.google.repository import CHANGEABLE, RepositoryBody, repository_json
 from services.registry.errors import ManifestUnknown, NameUnknown
 from services.registry.names import ImageName, is_image
 from services.registry.records import RepositoryRecord, Settings
