@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from infra.nats.topology import ADMINISTRATOR, Subscriber
 from shared.bus.streams import STREAMS
-from shared.events.contracts import SERVICES, TOPICS, Topic, durable_of
+from shared.events.contracts import SERVICES, TOPICS, durable_of
 from shared.names import subject_token
 
 OPERATOR = "operator"
@@ -38,11 +38,12 @@ def inbox(user: str) -> str:
 
 def service_user(service: str) -> User:
     """What one service may do, by the topic table."""
-    publish = [_said(topic, service) for topic in TOPICS if service in topic.said_by]
-    publish.append(f"dead.{subject_token(service)}.>")
+    publish = [topic.said_as(service) for topic in TOPICS if service in topic.said_by]
     for topic in TOPICS:
         if service in topic.work:
             publish += _durable_rights(topic.event.stream, durable_of(service, topic.event))
+            # No more than it hears: the operator says again what lies among the dead, in whoever's name that was.
+            publish.append(f"dead.{subject_token(service)}.{topic.heard_by(service)}")
     viewed = [topic for topic in TOPICS if service in topic.views]
     for stream in sorted({topic.event.stream for topic in viewed}):
         publish += [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.DIRECT.GET.{stream}"]
@@ -69,15 +70,11 @@ def subscriber_user(subscriber: Subscriber) -> User:
 
 
 def _operator() -> User:
-    reads = [f"$JS.API.{call}.{name}" for name in STREAMS for call in ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")]
+    reads = [f"$JS.API.{call}.{name}" for name in STREAMS for call in ("STREAM.INFO", "STREAM.MSG.GET")]
     deletes = [f"$JS.API.STREAM.MSG.DELETE.{name}" for name in ("DEAD", "JOBS")]
-    redrives = [*deletes, *(topic.subjects for topic in TOPICS)]
+    # What is only viewed has no dead letters.
+    redrives = [*deletes, *(topic.subjects for topic in TOPICS if topic.work)]
     return User(OPERATOR, [*reads, *redrives], [f"{inbox(OPERATOR)}.>"])
-
-
-def _said(topic: Topic, service: str) -> str:
-    # An audit entry's subject names its producer, so that none can write in another's name.
-    return f"{topic.name}.{subject_token(service)}.>" if topic.event.stream == "AUDIT" else topic.subjects
 
 
 def _durable_rights(stream: str, durable: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from infra.nats.moving import NotMoved, move, outdated
 from infra.nats.topology import Config, Topology
 
 _ASK_SECONDS = 10.0
@@ -25,6 +26,8 @@ class Act(StrEnum):
     UPDATE = "update"
     SHRINK = "shrink"
     """An update after which something that is kept now would go."""
+    MOVE = "move"
+    """Facts lie on subjects of an earlier version: they are said again where they belong, and removed there."""
     FOREIGN = "foreign"
     """A durable that the table does not know: it is left alone, but on a work queue it may take what is not its own."""
 
@@ -41,6 +44,8 @@ class Change:
 
     def __str__(self) -> str:
         """One line of a plan."""
+        if self.act is Act.MOVE:
+            return f"{self.act} {len(self.differences)} facts of {self.stream} to the subjects of this version"
         what = f"durable {self.durable} on {self.stream}" if self.durable else f"stream {self.stream}"
         return "; ".join((f"{self.act} {what}", *self.differences))
 
@@ -64,6 +69,9 @@ class Provisioner:
             if stream in existing:
                 current = await self._info(f"CONSUMER.INFO.{stream}.{wanted['name']}", _NO_CONSUMER)
             changes += _difference(current, wanted, stream, wanted["name"])
+        for stream in sorted(existing):
+            if old := await outdated(self._request, stream):
+                changes.append(Change(Act.MOVE, stream, "", tuple(old)))
         return changes + await self._foreign(sorted(existing), {(stream, one["name"]) for stream, one in durables})
 
     async def apply(self, changes: Sequence[Change], *, may_shrink: bool = False) -> None:
@@ -74,6 +82,8 @@ class Provisioner:
         for change in changes:
             if change.wanted is not None:
                 await self._bring_about(change, change.wanted)
+            if change.act is Act.MOVE:
+                await self._move(change)
 
     async def _bring_about(self, change: Change, wanted: Config) -> None:
         if change.durable:
@@ -86,6 +96,17 @@ class Provisioner:
         else:
             found = await self._info(f"STREAM.INFO.{change.stream}", _NO_STREAM)
             await self._ask(f"STREAM.UPDATE.{change.stream}", (found or {}) | wanted)
+
+    async def _move(self, change: Change) -> None:
+        try:
+            for subject in change.differences:
+                await move(self._request, self._publish, change.stream, subject)
+        except NotMoved as error:
+            raise ProvisionRefused(str(error)) from error
+
+    async def _publish(self, subject: str, content: bytes, headers: dict[str, str]) -> dict[str, Any]:
+        answer = await self._connection.request(subject, content, timeout=_ASK_SECONDS, headers=headers)
+        return json.loads(answer.data)
 
     async def _foreign(self, streams: Sequence[str], known: set[tuple[str, str]]) -> list[Change]:
         found: list[Change] = []

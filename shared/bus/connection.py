@@ -56,6 +56,9 @@ class BusMetrics:
             ("service", "topic", "fate"),
             registry=chosen,
         )
+        self._facts = Counter(
+            "entrepot_bus_facts_refused", "Messages that a view did not take.", ("service", "topic"), registry=chosen
+        )
         self._restarts = Counter(
             "entrepot_bus_restarts", "Durables taken up anew by the watchdog.", ("service", "durable"), registry=chosen
         )
@@ -73,6 +76,10 @@ class BusMetrics:
     def handled(self, topic: str, fate: str) -> None:
         """A delivery came to its end."""
         self._handled.labels(self._service, topic, fate).inc()
+
+    def fact_refused(self, topic: str) -> None:
+        """A view did not take a message: not its producer's to say, or not to be read."""
+        self._facts.labels(self._service, topic).inc()
 
     def restarted(self, durable: str) -> None:
         """The watchdog took a durable up anew."""

@@ -69,7 +69,10 @@ def delay_after(delivery: int) -> float:
 
 
 def read(arrival: Arrival, events: Mapping[str, type[Event]]) -> Heard[Any]:
-    """The event in a message, one of `events` by topic. Raises Reject where it is none of them."""
+    """The event in a message, one of `events` by topic. Raises Reject where it is none of them.
+
+    The bus lets a service publish on its own subjects only: what a message says of itself must not say otherwise.
+    """
     try:
         envelope = Envelope.parse(arrival.content)
         if envelope.subject != arrival.subject:
@@ -80,6 +83,7 @@ def read(arrival: Arrival, events: Mapping[str, type[Event]]) -> Heard[Any]:
         event = events[envelope.type].model_validate(envelope.data)
     except ValidationError as error:
         raise Reject(f"cannot be read: {_told(error)}") from error
+    _refuse_what_belongs_elsewhere(event, envelope)
     return Heard(
         event=event,
         id=envelope.id,
@@ -91,6 +95,20 @@ def read(arrival: Arrival, events: Mapping[str, type[Event]]) -> Heard[Any]:
         delivery=arrival.delivery,
         source=envelope.source,
     )
+
+
+def _refuse_what_belongs_elsewhere(event: Event, envelope: Envelope) -> None:
+    """Raise Reject where the content is about something else than the subject says, or the producer is another."""
+    try:
+        belongs = event.belongs_on(envelope.subject)
+    except ValueError as error:
+        raise Reject(str(error)) from error
+    if not belongs:
+        raise Reject(f"belongs on {event.subject()}")
+    if event.in_own_name:
+        producer = envelope.subject.removeprefix(f"{event.topic}.").partition(".")[0]
+        if not f"{envelope.source}/".startswith(f"/services/{producer}/"):
+            raise Reject(f"says in the name of {producer} that its source is {envelope.source}")
 
 
 async def fate_of(arrival: Arrival, kind: type[Event], handler: Handler[Any]) -> Fate:
@@ -139,9 +157,14 @@ def _told(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in found[:5])
 
 
-def show(heard: Callable[[Heard[Event]], None], arrival: Arrival, events: Mapping[str, type[Event]]) -> None:
-    """Give a message to a view. What it cannot take is logged: one bad fact must not hide all that follow."""
+def show(heard: Callable[[Heard[Event]], None], arrival: Arrival, events: Mapping[str, type[Event]]) -> bool:
+    """Give a message to a view; False, and logged, where it cannot take it: one bad fact must not hide what follows."""
     try:
         heard(read(arrival, events))
+    except Reject as error:
+        log.error("fact refused", subject=arrival.subject, reason=str(error))  # noqa: TRY400 - the reason says it all
+        return False
     except Exception as error:
         log.error("fact not taken", subject=arrival.subject, reason=str(error), exc_info=error)  # noqa: TRY400
+        return False
+    return True

@@ -25,6 +25,8 @@ from shared.bus.fates import Arrival, show
 from shared.bus.streams import STREAMS, Keeps
 from shared.clock import Clock
 from shared.events import Event
+from shared.events.contracts import topic_of
+from shared.events.earlier import today
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -66,6 +68,8 @@ class JetStreamView:
         self._heard = heard
         self._clock = clock
         self._file = file if STREAMS[stream].keeps is Keeps.LAST else None
+        self.refused: Callable[[str], None] = _uncounted
+        """Told the topic of each message that cannot be taken."""
         self._facts: dict[str, bytes] = {}
         self._created: str = ""
         self._position = 0
@@ -93,7 +97,7 @@ class JetStreamView:
         if found is None or found.stream != self._stream:
             return
         for subject, content in found.facts.items():
-            self._take(subject, content)
+            self._take(*today(subject, content))
         self._position, self._created, self._known_since = found.position, found.created, found.confirmed
 
     async def follow(self, connection: Client) -> None:
@@ -170,7 +174,8 @@ class JetStreamView:
             while True:
                 answer = await subscription.next_msg(ASK_SECONDS)
                 headers = dict(answer.headers or {})
-                if "Status" in headers:
+                # Asked first: a producer may give a message any header, but only the server's own answer has no number.
+                if "Nats-Sequence" not in headers:
                     return Page(messages, _is_whole(headers))
                 messages.append((int(headers["Nats-Sequence"]), headers["Nats-Subject"], answer.data))
         finally:
@@ -180,7 +185,9 @@ class JetStreamView:
         if self._file is not None:
             self._facts.pop(subject, None)
             self._facts[subject] = content
-        show(self._heard, Arrival(subject, content), self._events)
+        if not show(self._heard, Arrival(subject, content), self._events):
+            topic = topic_of(subject)
+            self.refused(topic.name if topic else "")
 
     async def _save(self, *, now: bool = False) -> None:
         position, at = self._saved
@@ -215,9 +222,13 @@ class JoinedView:
         return max((part.age() for part in self._parts), default=0.0)
 
 
+def _uncounted(_topic: str) -> None:
+    """Until somebody counts."""
+
+
 def _is_whole(headers: Mapping[str, str]) -> bool:
     """Whether the answer's end says that no more follows; raises StreamUnreadable where it says something else."""
-    match headers["Status"]:
+    match headers.get("Status", ""):
         case "204":
             return headers.get("Nats-Num-Pending", "0") == "0"
         case "404":

@@ -172,7 +172,9 @@ class JetStreamBus:
         # Named for its topics: a snapshot that stands for fewer would hide the others' past.
         topics = zlib.crc32(",".join(sorted(event.topic for event in events)).encode())
         file = None if folder is None else folder / f"{self._service}-{stream.lower()}-{topics:08x}.snapshot"
-        return JetStreamView(stream, events, heard, self._clock, file)
+        view = JetStreamView(stream, events, heard, self._clock, file)
+        view.refused = self._metrics.fact_refused
+        return view
 
 
 async def _stopped(broker: NatsBroker) -> None:

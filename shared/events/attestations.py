@@ -46,6 +46,9 @@ class AdmissionDecided(Event):
     reasons: tuple[str, ...] = ()
     policy: str = ""
     """Etag of the policy that decided."""
+    running: tuple[str, ...] = ()
+    """What was let in of this deployment's own images, as `PROJECT/LOCATION/REPOSITORY/IMAGE@DIGEST`; only of projects
+    in which the cluster may evaluate policies, and as many as fit."""
 
     def resource(self) -> str:
         """Announced by namespace."""

@@ -10,6 +10,7 @@ class AuditEntry(Event):
     """Common to the four kinds of audit entry."""
 
     stream: ClassVar[str] = "AUDIT"
+    in_own_name: ClassVar[bool] = True
 
     producer: str
     """The service that writes it."""

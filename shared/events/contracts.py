@@ -68,6 +68,13 @@ class Topic:
         """Every subject of the topic."""
         return f"{self.name}.>"
 
+    def said_as(self, service: str) -> str:
+        """The subjects on which `service` says it."""
+        if not self.event.in_own_name:
+            return self.subjects
+        rest = "*" if self.event.stream == "AUDIT" else "*.*.*"
+        return f"{self.name}.{subject_token(service)}.{rest}"
+
     def heard_by(self, service: str) -> str:
         """The subjects that `service` takes as work."""
         return f"{self.name}.{subject_token(service)}.>" if self.addressed else self.subjects
@@ -81,10 +88,10 @@ TOPICS: Sequence[Topic] = (
     Topic(ImageDeleted, said_by=["registry"], work=["scanner", "attestor", "cleanup"]),
     Topic(ImagePulled, said_by=["registry"], work=["cleanup"]),
     Topic(GcrNotification, said_by=["registry"]),
-    Topic(ReferrerRequested, said_by=["scanner", "attestor", "builder"], work=["registry"]),
-    Topic(ReferrerAttached, said_by=["registry"]),
+    Topic(ReferrerRequested, said_by=["attestor"], work=["registry"]),
+    Topic(ReferrerAttached, said_by=["registry"], work=["cleanup"]),
     Topic(RepositoryChanged, said_by=["registry"]),
-    Topic(ScanRequested, said_by=_ALL, work=["scanner"]),
+    Topic(ScanRequested, said_by=["scanner"], work=["scanner"]),
     Topic(ScanCompleted, said_by=["scanner"], work=["attestor"]),
     Topic(VulnerabilityOpened, said_by=["scanner"]),
     Topic(VulnerabilityClosed, said_by=["scanner"]),

@@ -91,8 +91,8 @@ def envelope_schema() -> dict[str, Any]:
 def topic_file_of(topic: Topic) -> TopicFile:
     """What a topic's file says."""
     rest = "<owner>.<project>.<location>.<resource>" if topic.addressed else "<project>.<location>.<resource>"
-    if topic.event.stream == "AUDIT":
-        rest = "<producer>.<project>"
+    if topic.event.in_own_name:
+        rest = "<producer>.<project>" if topic.event.stream == "AUDIT" else f"<producer>.{rest}"
     version = topic.event.schema_version
     return TopicFile(
         topic=topic.name,

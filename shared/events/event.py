@@ -17,6 +17,8 @@ class Event(BaseModel):
     topic: ClassVar[str]
     stream: ClassVar[str] = "EVENTS"
     schema_version: ClassVar[int] = 1
+    in_own_name: ClassVar[bool] = False
+    """The first token behind the topic names the service that says it: none may say it in another's name."""
 
     project: str
     location: str = ""
@@ -28,6 +30,10 @@ class Event(BaseModel):
     def subject(self) -> str:
         """The bus subject: topic, project, location, resource."""
         return ".".join((self.topic, *map(subject_token, (self.project, self.location, self.resource()))))
+
+    def belongs_on(self, subject: str) -> bool:
+        """Whether it is what would be said on that subject. Raises ValueError where it could be said nowhere."""
+        return subject == self.subject()
 
     def data(self) -> dict[str, Any]:
         """The event as JSON-ready data; what is unset or empty by default is left out."""

@@ -96,6 +96,8 @@ class ReferrerAttached(ImageEvent):
     subject_digest: str
     digest: str
     artifact_type: str
+    size: int = 0
+    """Bytes of its manifest, config and layers, as in `image.pushed`."""
 
 
 class RepositoryState(Fact):
@@ -151,6 +153,10 @@ class GcrNotification(Event):
     def resource(self) -> str:
         """Announced by repository."""
         return self.repository
+
+    def belongs_on(self, subject: str) -> bool:
+        """The content does not tell where it happened."""
+        return subject.startswith(f"{self.topic}.")
 
     def data(self) -> dict[str, Any]:
         """Google's three fields and no other; where it happened is in the subject."""

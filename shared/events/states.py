@@ -1,10 +1,11 @@
 """Who exists and what they may do: the facts that identity keeps and all services hear."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.events.event import Fact
+from shared.names import subject_token
 
 
 class _Part(BaseModel):
@@ -131,14 +132,48 @@ class PolicyState(Fact):
     """The IAM policy of one resource, kept by the resource's owner."""
 
     topic: ClassVar[str] = "state.policy"
+    schema_version: ClassVar[int] = 2
+    in_own_name: ClassVar[bool] = True
 
     full_name: str
-    """The resource, such as `projects/acme/locations/local/repositories/web`."""
+    """The resource, such as `projects/acme/locations/local/repositories/web`; its kind decides who owns it."""
     etag: str = ""
     bindings: tuple[Binding, ...] = ()
     deny: tuple[DenyRule, ...] = ()
     audit_configs: tuple[dict[str, object], ...] = ()
+    unique_ids: dict[str, str] = {}
+    """Which account each `serviceAccount:` member meant when it was bound: one made later under its address is
+    another."""
 
     def resource(self) -> str:
         """One fact per resource."""
         return self.full_name
+
+    def subject(self) -> str:
+        """The owner is a token of its own: whoever is taken over can announce nothing but its own policies.
+
+        Raises ValueError for a resource of a kind that nobody owns.
+        """
+        rest = (owner_of(self.full_name), self.project, self.location, self.full_name)
+        return ".".join((self.topic, *map(subject_token, rest)))
+
+
+OWNERS: Final = {
+    "organizations/*": "identity",
+    "folders/*": "identity",
+    "projects/*": "identity",
+    "projects/*/serviceAccounts/*": "identity",
+    "projects/*/locations/*/repositories/*": "registry",
+    "projects/*/attestors/*": "attestor",
+    "projects/*/policy": "attestor",
+}
+"""Who keeps, and so announces, the policies of each kind of resource."""
+
+
+def owner_of(full_name: str) -> str:
+    """The service that keeps the policy of a resource. Raises ValueError where nobody does."""
+    parts = full_name.split("/")
+    kind = "/".join("*" if number % 2 else part for number, part in enumerate(parts))
+    if kind not in OWNERS or not all(parts):
+        raise ValueError(f"no service keeps policies of {full_name}")
+    return OWNERS[kind]

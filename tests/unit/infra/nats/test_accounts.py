@@ -7,12 +7,13 @@ import bcrypt
 import pytest
 from pydantic import ValidationError
 
-from infra.nats.accounts import service_user, users
+from infra.nats.accounts import OPERATOR, service_user, users
 from infra.nats.passwords import Passwords
 from infra.nats.server import Listening, configuration, write_configuration
 from infra.nats.topology import Subscriber, Topology
 from shared.clock import SystemIds
-from shared.events.contracts import SERVICES, TOPICS
+from shared.events.contracts import BY_NAME, SERVICES, TOPICS, durable_of
+from shared.events.states import OWNERS
 from shared.settings import SettingsWrong
 
 
@@ -20,17 +21,52 @@ def test_a_service_may_say_its_own_topics_and_no_others() -> None:
     for service in SERVICES:
         may = set(service_user(service).publish)
         for topic in TOPICS:
-            assert (topic.subjects in may) == (service in topic.said_by and topic.event.stream != "AUDIT")
+            assert (topic.subjects in may) == (service in topic.said_by and not topic.event.in_own_name)
+            said = {right for right in may if right.startswith(f"{topic.name}.")}
+            assert said == ({topic.said_as(service)} if service in topic.said_by else set())
 
 
-def test_policies_are_said_by_those_alone_whose_faces_take_them() -> None:
-    may = [service for service in SERVICES if "state.policy.>" in service_user(service).publish]
-    assert may == ["identity", "registry", "attestor"]
+def test_every_right_to_publish_follows_from_the_topic_table() -> None:
+    """What is neither a topic, nor a durable of its own, nor a stream that it views, nor its own dead letters."""
+    for service in SERVICES:
+        known = {topic.said_as(service) for topic in TOPICS if service in topic.said_by}
+        for topic in TOPICS:
+            if service in topic.work:
+                durable = f"{topic.event.stream}.{durable_of(service, topic.event)}"
+                known |= {f"$JS.API.CONSUMER.{call}.{durable}" for call in ("INFO", "MSG.NEXT")}
+                known |= {f"$JS.ACK.{durable}.>", f"dead.{service}.{topic.heard_by(service)}"}
+            if service in topic.views:
+                known |= {f"$JS.API.{call}.{topic.event.stream}" for call in ("STREAM.INFO", "DIRECT.GET")}
+        assert set(service_user(service).publish) == known
+
+
+def test_each_owner_announces_policies_in_its_own_name_only() -> None:
+    rights = {
+        service: [right for right in service_user(service).publish if right.startswith("state.policy.")]
+        for service in SERVICES
+    }
+    assert {service: said for service, said in rights.items() if said} == {
+        service: [f"state.policy.{service}.*.*.*"] for service in ("identity", "registry", "attestor")
+    }
+
+
+def test_what_more_than_one_service_says_as_a_fact_names_who_says_it() -> None:
+    for topic in TOPICS:
+        if topic.event.stream == "STATE" and len(topic.said_by) > 1:
+            assert topic.event.in_own_name, topic.name
+    assert set(OWNERS.values()) == set(BY_NAME["state.policy"].said_by)
+
+
+def test_the_operator_says_again_only_what_can_be_a_dead_letter() -> None:
+    operator = next(user for user in users() if user.name == OPERATOR)
+    said = {right for right in operator.publish if not right.startswith("$")}
+    assert said == {topic.subjects for topic in TOPICS if topic.work}
+    assert not any(right.startswith("state.") for right in said)
 
 
 def test_an_audit_entry_can_be_written_in_ones_own_name_only() -> None:
     assert {right for right in service_user("registry").publish if right.startswith("audit.")} == {
-        f"audit.{kind}.registry.>" for kind in ("activity", "access", "system", "denied")
+        f"audit.{kind}.registry.*" for kind in ("activity", "access", "system", "denied")
     }
 
 

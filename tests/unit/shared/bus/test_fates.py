@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 from shared.blobs.face import BucketUnavailable
 from shared.bus import BusUnavailable, Handler, Later, Reject
 from shared.bus.fates import MOST_FAILURES, Again, Arrival, Dead, Handled, delay_after, fate_of, read
+from shared.events import Event
+from shared.events.audit import AuditActivity
 from shared.events.images import GcrNotification, ImageUntagged
 from shared.state.face import Moved, StateUnavailable
 from tests.support.events import said
@@ -54,6 +57,29 @@ def test_a_rejection_repeats_nothing_of_what_it_rejects() -> None:
         read(Arrival(said(EVENT).subject, secret), {"image.untagged": ImageUntagged})
     assert "tag" in str(found.value)
     assert "s3cr3t" not in str(found.value)
+
+
+def altered(event: Event, **fields: object) -> Arrival:
+    envelope = orjson.loads(said(event).content) | fields
+    return Arrival(envelope["subject"], orjson.dumps(envelope))
+
+
+def test_what_a_message_is_about_is_what_its_subject_says() -> None:
+    for data in ({"project": "other"}, {"repository": "else"}, {"location": "elsewhere"}):
+        with pytest.raises(Reject, match="belongs on"):
+            read(altered(EVENT, data=EVENT.data() | data), {"image.untagged": ImageUntagged})
+
+
+def test_an_audit_entry_is_nobody_elses_than_its_subject_says() -> None:
+    entry = AuditActivity(project="acme", producer="registry", entry={})
+    kinds: dict[str, type[Event]] = {"audit.activity": AuditActivity}
+    assert read(altered(entry), kinds).source == "/services/registry"
+    assert read(altered(entry, source="/services/registry/journal/0"), kinds).event == entry
+    for source in ("/services/identity", "/services/registry2", "registry", "", "/services/"):
+        with pytest.raises(Reject, match="in the name of registry"):
+            read(altered(entry, source=source), kinds)
+    with pytest.raises(Reject, match="belongs on"):
+        read(altered(entry, data=entry.data() | {"producer": "identity"}), kinds)
 
 
 def test_googles_notification_is_googles_three_fields() -> None:
