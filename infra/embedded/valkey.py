@@ -1,4 +1,4 @@
-"""The state server: append-only file synced on every write, no eviction, and a user per service limited to its keys."""
+"""The state server: append-only file synced on every write, no eviction, and a user per service with its own keys."""
 
 import hashlib
 import os
@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.embedded.folder import DataFolder, secret, write
+from shared.state_rights import rights_of
 
 LAUNCHER = "launcher"
 """The account with which the launcher asks whether the server has loaded its data."""
-
-_REFUSED = "-@admin -@dangerous -@scripting +eval +evalsha +script|load"
-_NEEDED = "+config|get +info +role +waitaof"
 
 
 def password(folder: DataFolder, user: str) -> Path:
@@ -25,9 +23,7 @@ def password(folder: DataFolder, user: str) -> Path:
 def write_users(folder: DataFolder, services: Sequence[str]) -> Path:
     """Write the server's list of users, with hashes of their passwords, and no default user."""
     lines = ["user default off nopass sanitize-payload resetchannels -@all"]
-    lines += [
-        _user(name, folder, f"~{{??}}:{name}:* &entrepot:{name}:* +@all {_REFUSED} {_NEEDED}") for name in services
-    ]
+    lines += [_user(name, folder, rights_of(name)) for name in services]
     lines += [_user(LAUNCHER, folder, "-@all +ping")]
     path = folder.room("run") / "valkey.acl"
     write(path, "".join(f"{line}\n" for line in lines).encode())

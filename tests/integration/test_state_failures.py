@@ -16,6 +16,7 @@ from shared.outbox import Outbox
 from shared.state import Add, Keys, StateUnavailable, Step
 from shared.state.server import UnsafeState, ValkeySettings, connect
 from shared.state.valkey import ValkeyState
+from shared.state_rights import rights_of
 from tests.support.servers import Server, free_port, running, scratch, valkey, valkey_server
 
 __all__ = ["valkey"]
@@ -205,10 +206,8 @@ async def test_a_safe_server_is_taken(valkey: Server) -> None:
 
 
 async def test_a_user_limited_to_a_service_can_do_all_that_state_does(tmp_path: Path) -> None:
-    user = "user registry on >secret ~{*}:registry:* &entrepot:registry:* -@all +@connection +@read +@write"
-    rights = "+@scripting +@pubsub +@stream +config|get -@dangerous +config|get"
     acl = tmp_path / "users.acl"
-    acl.write_text(f"user default off\n{user} {rights}\n")
+    acl.write_text(f"user default off\nuser registry on >secret resetchannels {rights_of('registry')}\n")
     with scratch() as folder, running(valkey_server(folder, "--aclfile", str(acl))) as server:
         async with opened(settings_for(server.port, username="registry", password="secret")) as state:
             await state.refuse_unsafe()
