@@ -11,6 +11,7 @@ from shared.events.audit import AuditActivity
 from shared.events.states import PolicyState
 from shared.http.entries import Asked, Origin, log_entry
 from shared.identity.caller import Caller
+from shared.identity.members import Accounts
 from shared.identity.policies import policy_json
 
 _ORIGIN: Final = Origin("identity", Caller("system:identity"), "", "", "")
@@ -24,6 +25,7 @@ class Beginnings:
     """Makes the entries; they go into the steps that make the things. They read like those of calls."""
 
     clock: Clock
+    accounts: Accounts
 
     def project(self, project: Project, cause: Cause) -> AuditActivity:
         """A project was made."""
@@ -35,7 +37,7 @@ class Beginnings:
         """A project or the organisation was given its first policy."""
         method, kind = (_PROJECTS, "projects") if policy.project else (_ORGANIZATIONS, "organizations")
         permission = f"resourcemanager.{kind}.setIamPolicy"
-        asked = _asked(f"{method}.SetIamPolicy", policy.full_name, permission, policy_json(policy))
+        asked = _asked(f"{method}.SetIamPolicy", policy.full_name, permission, policy_json(policy, self.accounts))
         return self._entry(policy.project, asked, cause)
 
     def account(self, account: Account, cause: Cause) -> AuditActivity:

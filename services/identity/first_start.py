@@ -122,7 +122,7 @@ class FirstStart:
             created=now,
             updated=now,
         )
-        policy = owned_by(name, self._member(self.wishes.project, ADMIN))
+        policy = owned_by(name, self._member(self.wishes.project, ADMIN), await self._admin_id())
         check, write = self.policies.first(policy)
         cause = Cause(id=f"first start {name}", actor=_CAUSE.actor)
         entries = self._entries.project(project, cause), self._entries.policy(policy, cause)
@@ -134,6 +134,15 @@ class FirstStart:
             events=(project.fact(), policy, *entries),
         )
         await self.store.apply(change, cause)
+
+    async def _admin_id(self) -> str:
+        """The unique id that the administrator has, or will have."""
+        email = f"{ADMIN}@{self.wishes.project}.{self.wishes.domain}"
+        account, _ = await self.store.account(self.wishes.project, email)
+        if account is not None:
+            return account.unique_id
+        file = await self.cpu(lambda: self._key_file(self.wishes.project, email, self.wishes.admin_key))
+        return file.client_id
 
     async def _make_account(self, project: str, name: str, path: Path) -> None:
         """An account with one key.
@@ -187,7 +196,8 @@ class FirstStart:
             for agent in self.wishes.agents
             if agent in AGENT_ROLES
         ]
-        policy = with_etag(PolicyState(project=ORGANIZATION, full_name=name, bindings=tuple(bindings)), "")
+        policy = PolicyState(project=ORGANIZATION, full_name=name, bindings=tuple(bindings))
+        policy = with_etag(policy.model_copy(update={"unique_ids": await self._unique_ids()}), "")
         key = self.policies.key(name)
         change = Change(
             project=ORGANIZATION,
@@ -198,9 +208,19 @@ class FirstStart:
         )
         await self.store.apply(change, _CAUSE)
 
+    async def _unique_ids(self) -> dict[str, str]:
+        """Of all accounts that the first start makes."""
+        made = [(self.wishes.project, ADMIN), *((SYSTEM_PROJECT, agent) for agent in self.wishes.agents)]
+        found: dict[str, str] = {}
+        for project, name in made:
+            account, _ = await self.store.account(project, f"{name}@{project}.{self.wishes.domain}")
+            if account is not None and account.unique_id:
+                found[account.member] = account.unique_id
+        return found
+
     @property
     def _entries(self) -> Beginnings:
-        return Beginnings(self.clock)
+        return Beginnings(self.clock, self.directory)
 
     def _member(self, project: str, name: str) -> str:
         return f"serviceAccount:{name}@{project}.{self.wishes.domain}"

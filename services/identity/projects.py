@@ -130,10 +130,12 @@ def checked_labels(labels: object) -> dict[str, str]:
     return found
 
 
-def owned_by(project: str, member: str) -> PolicyState:
-    """A new project's policy."""
+def owned_by(project: str, member: str, unique_id: str) -> PolicyState:
+    """A new project's policy. `unique_id` is the owner's, where that is an account."""
     binding = Binding(role="roles/owner", members=(member,))
-    return with_etag(PolicyState(project=project, full_name=f"projects/{project}", bindings=(binding,)), "")
+    ids = {member: unique_id} if unique_id else {}
+    policy = PolicyState(project=project, full_name=f"projects/{project}", bindings=(binding,), unique_ids=ids)
+    return with_etag(policy, "")
 
 
 def new_project_number(ids: Ids) -> int:

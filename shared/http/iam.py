@@ -7,18 +7,25 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from shared.clock import Clock
 from shared.events.states import PolicyState
 from shared.http.bodies import json_body, validated
 from shared.http.call import call_of
-from shared.http.errors import Aborted, InvalidArgument
+from shared.http.errors import Aborted, InvalidArgument, Unavailable
 from shared.http.paths import resource_of
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import json_answer
 from shared.identity.directory import Directory, project_in
+from shared.identity.members import addresses_in, missing
 from shared.identity.policies import PolicyInvalid, PolicyMoved, changed_policy, policy_json
 from shared.names import partition_of
 from shared.outbox import Outbox
 from shared.state import Check, Drop, Keys, Put, State, Step, ValueIs, Write
+
+HEARING_SECONDS = 3.0
+"""How long the owner of a resource waits for word of an account that it does not know; a quiet view is confirmed every
+two seconds."""
+_LOOK_SECONDS = 0.05
 
 
 class _Asked(BaseModel):
@@ -64,12 +71,17 @@ class Policies:
         fact = PolicyState(project=project_in(full_name), full_name=full_name, deleted=True)
         return Drop(self.key(full_name)), fact
 
+    def told(self, policy: PolicyState | None) -> dict[str, Any]:
+        """A policy as it is answered."""
+        return policy_json(policy, self.directory)
+
     async def set(self, request: web.Request, full_name: str) -> PolicyState:
-        """Do what a setIamPolicy request asks for. Raises InvalidArgument, Aborted."""
+        """Do what a setIamPolicy request asks for. Raises InvalidArgument, Aborted, Unavailable."""
         call, body = call_of(request), await json_body(request)
+        await self._heard_of(addresses_in(body), call.counter.clock)
         stored = await self.state.value(self.key(full_name))
         policy = self._changed(stored, full_name, body)
-        activity = call.activity(project=policy.project, resource=full_name, request=body, response=policy_json(policy))
+        activity = call.activity(project=policy.project, resource=full_name, request=body, response=self.told(policy))
         step = Step(
             partition=partition_of(policy.project),
             request=f"{call.id}:policy",
@@ -82,10 +94,18 @@ class Policies:
         self.directory.learn(policy, done.generation)
         return policy
 
+    async def _heard_of(self, addresses: frozenset[str], clock: Clock) -> None:
+        """Wait a moment for accounts that identity has only just made; a view that lags behind cannot refuse any."""
+        until = clock.monotonic() + HEARING_SECONDS
+        while (unknown := missing(addresses, self.directory)) and clock.monotonic() < until:
+            await clock.sleep(_LOOK_SECONDS)
+        if unknown and self.directory.behind(HEARING_SECONDS):
+            raise Unavailable("What is known here of service accounts lags behind.", retry_after=5)
+
     def _changed(self, stored: str | None, full_name: str, body: dict[str, Any]) -> PolicyState:
         current = PolicyState.model_validate_json(stored) if stored else None
         try:
-            return changed_policy(current, full_name, body, self.knows_role)
+            return changed_policy(current, full_name, body, self.knows_role, self.directory)
         except PolicyInvalid as error:
             raise InvalidArgument(str(error)) from error
         except PolicyMoved as error:
@@ -137,7 +157,7 @@ def iam_routes(policies: Policies, guarded: Guarded) -> list[Route]:
 def _get(policies: Policies, guarded: Guarded, resource: Resource) -> Handler:
     async def get_policy(request: web.Request) -> web.Response:
         await guarded.exists(request)
-        return json_answer(policy_json(await policies.of(resource(request))))
+        return json_answer(policies.told(await policies.of(resource(request))))
 
     return get_policy
 
@@ -145,7 +165,7 @@ def _get(policies: Policies, guarded: Guarded, resource: Resource) -> Handler:
 def _set(policies: Policies, guarded: Guarded, resource: Resource) -> Handler:
     async def set_policy(request: web.Request) -> web.Response:
         await guarded.exists(request)
-        return json_answer(policy_json(await policies.set(request, resource(request))))
+        return json_answer(policies.told(await policies.set(request, resource(request))))
 
     return set_policy
 

@@ -12,6 +12,7 @@ from shared.bus.face import Bus, Heard, View
 from shared.events import Event, Fact
 from shared.events.states import AccountState, GroupState, KeyState, PolicyState, ProjectState, RoleState
 from shared.identity.caller import ALL_AUTHENTICATED, ALL_USERS, Caller
+from shared.identity.members import without_namesakes
 from shared.identity.rules import Rules
 from shared.identity.scopes import covers
 
@@ -77,6 +78,7 @@ class Directory:
         self._groups_of: dict[str, set[str]] = {}
         self._worked_out = _WorkedOut()
         self._closed: set[str] = set()
+        self._domains: set[str] = set()
         self.version = 0
         """Counts up with every fact that changed something; whoever remembers decisions compares it."""
 
@@ -101,6 +103,8 @@ class Directory:
             return
         if isinstance(fact, GroupState):
             self._regroup(known.fact if known else None, fact)
+        elif isinstance(fact, AccountState):
+            self._settle(known.fact if known else None, fact)
         self._known[name] = _Known(fact, generation)
         self.version += 1
         self._forget(fact)
@@ -112,7 +116,11 @@ class Directory:
     @property
     def stale(self) -> bool:
         """Whether this view is too old to allow changes by it."""
-        return self._age() > STALE_SECONDS
+        return self.behind(STALE_SECONDS)
+
+    def behind(self, seconds: float) -> bool:
+        """Whether this view was last known to be complete longer ago than that."""
+        return self._age() > seconds
 
     # Looking up.
 
@@ -123,6 +131,15 @@ class Directory:
     def account(self, email: str) -> AccountState | None:
         """An account that exists, also a disabled one."""
         return self._of(AccountState, email)
+
+    def last_unique_id(self, email: str) -> str:
+        """The unique id of the last account of that address, also a deleted one; empty where none is known."""
+        known = self._known.get((AccountState, email))
+        return known.fact.unique_id if known and isinstance(known.fact, AccountState) else ""
+
+    def ours(self, email: str) -> bool:
+        """Whether the address has the form of those that identity gives out."""
+        return email.partition("@")[2].partition(".")[2] in self._domains
 
     def group(self, email: str) -> GroupState | None:
         """A group that exists."""
@@ -261,7 +278,7 @@ class Directory:
             policy = self.policy(name)
             if policy is None:
                 return None
-            found = self._worked_out.rules[name] = Rules.of(policy, self._permissions)
+            found = self._worked_out.rules[name] = Rules.of(without_namesakes(policy, self), self._permissions)
         return found
 
     def _permissions(self, role: str) -> frozenset[str]:
@@ -274,6 +291,15 @@ class Directory:
             self._groups_of.get(member, set()).discard(group)
         for member in () if after.deleted else after.members:
             self._groups_of.setdefault(member, set()).add(group)
+
+    def _settle(self, before: Fact | None, after: AccountState) -> None:
+        """Learn what accounts' addresses end with; another account of an address is not what policies meant by it."""
+        place = after.email.partition("@")[2]
+        if place.startswith(f"{after.project}."):
+            self._domains.add(place.removeprefix(f"{after.project}."))
+        if not isinstance(before, AccountState) or before.unique_id != after.unique_id:
+            self._worked_out.rules.clear()
+            self._worked_out.chains.clear()
 
     def _forget(self, fact: Fact) -> None:
         worked_out = self._worked_out

@@ -16,6 +16,7 @@ from shared.events.states import Binding, Condition, PolicyState
 from shared.identity.caller import ALL_AUTHENTICATED, ALL_USERS
 from shared.identity.conditions import ConditionUnknown, compiled
 from shared.identity.directory import project_in
+from shared.identity.members import KIND, Accounts, is_deleted, meant, missing, shown
 
 NO_POLICY_ETAG: Final = "ACAB"
 """The etag of the policy of a resource that has none."""
@@ -89,7 +90,7 @@ class _SetRequest(BaseModel):
 
 
 def changed_policy(
-    current: PolicyState | None, full_name: str, request: object, knows_role: Callable[[str], bool]
+    current: PolicyState | None, full_name: str, request: object, knows_role: Callable[[str], bool], accounts: Accounts
 ) -> PolicyState:
     """The policy after a setIamPolicy request. Raises PolicyInvalid, PolicyMoved."""
     wanted = _read(request)
@@ -97,13 +98,14 @@ def changed_policy(
     if wanted.policy.etag and wanted.policy.etag != (before.etag or NO_POLICY_ETAG):
         raise PolicyMoved(full_name)
     mask = _mask(wanted)
-    after = before.model_copy(
-        update={
-            "bindings": _bindings(wanted.policy, knows_role) if "bindings" in mask else before.bindings,
-            "audit_configs": _audit_configs(wanted.policy) if "auditConfigs" in mask else before.audit_configs,
-            "deleted": False,
-        }
-    )
+    after = before.model_copy(update={"deleted": False})
+    if "bindings" in mask:
+        gone = frozenset(_gone_members(before, accounts))
+        bindings = _bindings(wanted.policy, knows_role, gone)
+        _refuse_strangers(bindings, accounts)
+        after = meant(after.model_copy(update={"bindings": bindings}), accounts)
+    if "auditConfigs" in mask:
+        after = after.model_copy(update={"audit_configs": _audit_configs(wanted.policy)})
     return with_etag(after, before.etag)
 
 
@@ -119,7 +121,7 @@ def with_etag(policy: PolicyState, before: str) -> PolicyState:
     )
 
 
-def policy_json(policy: PolicyState | None) -> dict[str, Any]:
+def policy_json(policy: PolicyState | None, accounts: Accounts) -> dict[str, Any]:
     """A policy as getIamPolicy answers it.
 
     With conditions it is of version 3, whatever was asked for: a client that writes back what it read must not lose
@@ -130,7 +132,7 @@ def policy_json(policy: PolicyState | None) -> dict[str, Any]:
     conditional = any(binding.condition for binding in policy.bindings)
     body: dict[str, Any] = {"version": 3 if conditional else 1, "etag": policy.etag or NO_POLICY_ETAG}
     if policy.bindings:
-        body["bindings"] = [_binding_json(binding) for binding in policy.bindings]
+        body["bindings"] = [_binding_json(binding, policy, accounts) for binding in policy.bindings]
     if policy.audit_configs:
         body["auditConfigs"] = list(policy.audit_configs)
     return body
@@ -141,10 +143,16 @@ def known_member(member: str) -> bool:
     return bool(_MEMBER.fullmatch(member))
 
 
-def read_members(members: Iterable[str]) -> tuple[str, ...]:
-    """Members, each once, in their order, addresses in lower case. Raises PolicyInvalid."""
+def read_members(members: Iterable[str], gone: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Members, each once, in their order, addresses in lower case. Raises PolicyInvalid.
+
+    `gone` are the deleted accounts that were there before: who writes back what was read may keep them.
+    """
     found: dict[str, None] = {}
     for member in members:
+        if member in gone:
+            found[member] = None
+            continue
         if not known_member(member):
             raise PolicyInvalid(f"Invalid member {member[:200]!r}.")
         found[_lower(member)] = None
@@ -168,13 +176,26 @@ def _mask(request: _SetRequest) -> frozenset[str]:
     return paths or _DEFAULT_MASK
 
 
-def _bindings(policy: _Policy, knows_role: Callable[[str], bool]) -> tuple[Binding, ...]:
+def _gone_members(policy: PolicyState, accounts: Accounts) -> Iterable[str]:
+    """The deleted accounts in a policy."""
+    told = (shown(member, policy, accounts) for binding in policy.bindings for member in binding.members)
+    return filter(is_deleted, told)
+
+
+def _refuse_strangers(bindings: Iterable[Binding], accounts: Accounts) -> None:
+    members = (member for binding in bindings for member in binding.members)
+    strangers = missing((member.removeprefix(KIND) for member in members if member.startswith(KIND)), accounts)
+    if strangers:
+        raise PolicyInvalid(f"Service account {strangers[0][:254]} does not exist.")
+
+
+def _bindings(policy: _Policy, knows_role: Callable[[str], bool], gone: frozenset[str]) -> tuple[Binding, ...]:
     merged: dict[tuple[str, Condition | None], tuple[str, ...]] = {}
     for binding in policy.bindings:
         if not knows_role(binding.role):
             raise PolicyInvalid(f"Role {binding.role[:200]} is not supported for this resource.")
         name = (binding.role, _condition(policy, binding.condition))
-        merged[name] = tuple(dict.fromkeys((*merged.get(name, ()), *read_members(binding.members))))
+        merged[name] = tuple(dict.fromkeys((*merged.get(name, ()), *read_members(binding.members, gone))))
     if sum(map(len, merged.values())) > MAX_MEMBERS:
         raise PolicyInvalid(f"A policy holds at most {MAX_MEMBERS} members.")
     return tuple(
@@ -206,8 +227,9 @@ def _audit_configs(policy: _Policy) -> tuple[dict[str, object], ...]:
     return tuple(config.model_dump(by_alias=True, exclude_defaults=True) for config in policy.audit_configs)
 
 
-def _binding_json(binding: Binding) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": binding.role, "members": list(binding.members)}
+def _binding_json(binding: Binding, policy: PolicyState, accounts: Accounts) -> dict[str, Any]:
+    members = [shown(member, policy, accounts) for member in binding.members]
+    body: dict[str, Any] = {"role": binding.role, "members": members}
     if binding.condition is not None:
         body["condition"] = binding.condition.model_dump(exclude_defaults=True)
     return body

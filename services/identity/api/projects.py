@@ -183,7 +183,8 @@ class ProjectsFace:
         existing, found = await self.store.project(project_id)
         if existing is not None:
             raise AlreadyExists("Requested entity already exists: choose another projectId.")
-        owner = owned_by(project_id, call.caller.member)
+        account = self.names.directory.account(call.caller.email)
+        owner = owned_by(project_id, call.caller.member, account.unique_id if account else "")
         check, write = self.policies.first(owner)
         checks = (self.store.project_is(project_id, found), check)
         await self._keep(request, project, checks, (write,), (owner,), asked)

@@ -129,7 +129,8 @@ async def test_an_account_is_made_found_changed_disabled_and_deleted_with_an_ent
     assert (await world.call("DELETE", one))[1] == {}
     assert world.memory.directory.account(EVE) is None
     assert (await world.call("GET", one))[0] == 404
-    methods = [entry["protoPayload"]["methodName"].rpartition(".")[2] for entry in world.memory.audited()]
+    entries = [entry["protoPayload"] for entry in world.memory.audited()]
+    methods = [entry["methodName"].rpartition(".")[2] for entry in entries if entry["resourceName"].endswith(EVE)]
     assert methods == ["CreateServiceAccount", "PatchServiceAccount", "DisableServiceAccount", "DeleteServiceAccount"]
 
 

@@ -131,6 +131,19 @@ def test_a_disabled_or_deleted_account_may_not_even_do_what_all_users_may(fact: 
     assert not found.allowed(CI, PULL, REPOSITORY)
 
 
+def test_an_account_made_anew_inherits_nothing_of_its_namesake() -> None:
+    account = AccountState(project="demo", email=CI.email, unique_id="7")
+    bound = policy("projects/demo", bind("roles/reader", CI.member)).model_copy(update={"unique_ids": {CI.member: "7"}})
+    found = directory(account, bound)
+    assert found.allowed(CI, PULL, REPOSITORY)
+    found.learn(account.model_copy(update={"deleted": True}))
+    assert not found.allowed(CI, PULL, REPOSITORY)
+    found.learn(account.model_copy(update={"unique_id": "8"}))
+    assert not found.allowed(CI, PULL, REPOSITORY)
+    found.learn(bound.model_copy(update={"unique_ids": {CI.member: "8"}}))
+    assert found.allowed(CI, PULL, REPOSITORY)
+
+
 def test_a_condition_counts_while_it_holds() -> None:
     until = f'request.time < timestamp("{datetime.fromtimestamp(2_000_000, UTC).isoformat()}")'
     bound = policy("projects/demo", bind("roles/reader", ADA.member, condition=until))

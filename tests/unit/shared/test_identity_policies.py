@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.events.states import DenyRule, PolicyState
+from shared.events.states import AccountState, DenyRule, PolicyState
 from shared.identity.conditions import Asked, ConditionUnknown, compiled
+from shared.identity.directory import Directory
+from shared.identity.members import addresses_in
 from shared.identity.policies import (
     NO_POLICY_ETAG,
     PolicyInvalid,
@@ -22,8 +24,29 @@ NAME = "projects/demo"
 ROLES = {"roles/reader", "roles/writer"}
 
 
-def change(policy: Any, current: PolicyState | None = None, mask: str = "") -> PolicyState:
-    return changed_policy(current, NAME, {"policy": policy, "updateMask": mask}, ROLES.__contains__)
+NOBODY = Directory(lambda: 0.0)
+CI = "ci@demo.iam.entrepot"
+
+
+def change(
+    policy: Any, current: PolicyState | None = None, mask: str = "", *, known: Directory = NOBODY
+) -> PolicyState:
+    return changed_policy(current, NAME, {"policy": policy, "updateMask": mask}, ROLES.__contains__, known)
+
+
+def told(policy: PolicyState | None, known: Directory = NOBODY) -> dict[str, Any]:
+    return policy_json(policy, known)
+
+
+def knowing(*accounts: AccountState) -> Directory:
+    found = Directory(lambda: 0.0)
+    for number, account in enumerate(accounts):
+        found.learn(account, number)
+    return found
+
+
+def account(unique_id: str, **changes: Any) -> AccountState:
+    return AccountState(project="demo", email=CI, unique_id=unique_id, **changes)
 
 
 def bindings(*members: str, role: str = "roles/reader", **more: Any) -> dict[str, Any]:
@@ -32,13 +55,13 @@ def bindings(*members: str, role: str = "roles/reader", **more: Any) -> dict[str
 
 def test_a_policy_that_is_read_and_written_back_is_the_same() -> None:
     first = change(bindings("user:ada@example.org", "allUsers"))
-    again = change(policy_json(first), first)
+    again = change(told(first), first)
     assert again.bindings == first.bindings
-    assert policy_json(first)["bindings"] == [{"role": "roles/reader", "members": ["user:ada@example.org", "allUsers"]}]
+    assert told(first)["bindings"] == [{"role": "roles/reader", "members": ["user:ada@example.org", "allUsers"]}]
 
 
 def test_where_there_is_no_policy_there_is_an_etag_that_can_be_written_back() -> None:
-    assert policy_json(None) == {"etag": NO_POLICY_ETAG}
+    assert told(None) == {"etag": NO_POLICY_ETAG}
     change({"etag": NO_POLICY_ETAG})
 
 
@@ -107,8 +130,8 @@ def test_a_condition_needs_version_three_and_to_be_understood() -> None:
     with pytest.raises(PolicyInvalid, match="version 3"):
         change(policy)
     kept = change({**policy, "version": 3})
-    assert policy_json(kept)["version"] == 3
-    assert policy_json(kept)["bindings"][0]["condition"] == condition
+    assert told(kept)["version"] == 3
+    assert told(kept)["bindings"][0]["condition"] == condition
     with pytest.raises(PolicyInvalid, match="not understood"):
         change({**bindings("allUsers", condition={"expression": "[1].all(x, x > 0)"}), "version": 3})
 
@@ -119,7 +142,7 @@ def test_audit_configs_change_only_when_the_mask_names_them_and_deny_rules_never
     current = PolicyState(project="demo", full_name=NAME, etag="x", deny=deny)
     assert change(audit, current).audit_configs == ()
     kept = change(audit, current, "auditConfigs")
-    assert policy_json(kept)["auditConfigs"] == audit["auditConfigs"]
+    assert told(kept)["auditConfigs"] == audit["auditConfigs"]
     assert change(bindings("allUsers"), kept).audit_configs == kept.audit_configs
     assert change(bindings("allUsers"), kept).deny == deny
     assert change({}, kept, "bindings,auditConfigs").audit_configs == ()
@@ -128,6 +151,52 @@ def test_audit_configs_change_only_when_the_mask_names_them_and_deny_rules_never
     twice = {"auditConfigs": audit["auditConfigs"] * 2}
     with pytest.raises(PolicyInvalid, match="once"):
         change(twice, kept, "auditConfigs")
+
+
+def test_an_account_that_there_is_not_cannot_be_bound_and_other_houses_accounts_can() -> None:
+    known = knowing(account("7"))
+    assert change(bindings(f"serviceAccount:{CI}"), known=known).unique_ids == {f"serviceAccount:{CI}": "7"}
+    change(bindings("serviceAccount:robot@example.iam.gserviceaccount.com"), known=known)
+    for email in ("cl@demo.iam.entrepot", "ci@other.iam.entrepot"):
+        with pytest.raises(PolicyInvalid, match=f"Service account {email} does not exist"):
+            change(bindings(f"serviceAccount:{email}"), known=known)
+
+
+def test_a_deleted_account_is_shown_as_such_and_can_be_written_back_or_taken_away() -> None:
+    before = change(bindings(f"serviceAccount:{CI}", "allUsers"), known=knowing(account("7")))
+    gone = knowing(account("7", deleted=True))
+    shown = told(before, gone)
+    assert shown["bindings"][0]["members"] == [f"deleted:serviceAccount:{CI}?uid=7", "allUsers"]
+    kept = change(
+        {**shown, "bindings": [*shown["bindings"], *bindings("user:a@b.org")["bindings"]]}, before, known=gone
+    )
+    assert told(kept, gone)["bindings"][0]["members"] == [*shown["bindings"][0]["members"], "user:a@b.org"]
+    assert change(bindings("allUsers"), kept, known=gone).bindings[0].members == ("allUsers",)
+    with pytest.raises(PolicyInvalid, match="does not exist"):
+        change(bindings(f"serviceAccount:{CI}"), before, known=gone)
+    with pytest.raises(PolicyInvalid, match="Invalid member"):
+        change(bindings(f"deleted:serviceAccount:{CI}?uid=8"), before, known=gone)
+
+
+def test_an_account_made_anew_is_bound_beside_the_one_that_is_gone() -> None:
+    before = change(bindings(f"serviceAccount:{CI}"), known=knowing(account("7")))
+    known = knowing(account("7"), account("8"))
+    shown = told(before, known)
+    assert shown["bindings"][0]["members"] == [f"deleted:serviceAccount:{CI}?uid=7"]
+    both = change(
+        {"bindings": [*shown["bindings"], *bindings(f"serviceAccount:{CI}")["bindings"]]}, before, known=known
+    )
+    assert told(both, known)["bindings"][0]["members"] == [
+        f"deleted:serviceAccount:{CI}?uid=7",
+        f"serviceAccount:{CI}",
+    ]
+
+
+def test_a_policy_of_before_these_ids_still_names_its_accounts() -> None:
+    old = PolicyState(project="demo", full_name=NAME, bindings=change(bindings(f"serviceAccount:{CI}")).bindings)
+    assert told(old, knowing(account("7")))["bindings"][0]["members"] == [f"serviceAccount:{CI}"]
+    gone = knowing(account("7", deleted=True))
+    assert told(old, gone)["bindings"][0]["members"] == [f"deleted:serviceAccount:{CI}?uid=7"]
 
 
 def test_addresses_are_kept_in_small_letters() -> None:
@@ -156,13 +225,19 @@ policies = st.fixed_dictionaries(
 )
 
 
+@given(st.fixed_dictionaries({"policy": policies | json}) | json)
+def test_any_json_names_accounts_or_none(body: Any) -> None:
+    assert all(isinstance(email, str) for email in addresses_in(body))
+    assert addresses_in({"policy": bindings(f"serviceAccount:{CI}", "allUsers")}) == {CI}
+
+
 @given(policies | json, json | st.just("bindings"))
 def test_any_json_is_a_policy_or_refused_in_words(policy: Any, mask: Any) -> None:
     try:
-        kept = changed_policy(None, NAME, {"policy": policy, "updateMask": mask}, ROLES.__contains__)
+        kept = changed_policy(None, NAME, {"policy": policy, "updateMask": mask}, ROLES.__contains__, NOBODY)
     except (PolicyInvalid, PolicyMoved):
         return
-    assert change(policy_json(kept), kept).bindings == kept.bindings
+    assert change(told(kept), kept).bindings == kept.bindings
     assert all(known_member(member) for binding in kept.bindings for member in binding.members)
 
 
