@@ -4,6 +4,7 @@ from services.scanner.advisories.importing import Importer
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.api.advisories import AdvisoriesApi
 from services.scanner.api.occurrences import OccurrencesApi
+from services.scanner.clearing import Clearing, ClearingLoop
 from services.scanner.handlers import Handlers
 from services.scanner.layers.reading import Reader
 from services.scanner.listing import Listing
@@ -29,11 +30,13 @@ def build(parts: Parts) -> Service:
     parts.bus.work(AdvisoryUpdated, handlers.on_updated, at_once=1, long=True)
     parts.bus.work(ImageDeleted, handlers.on_deleted)
     parts.bus.work(AttestationCreated, handlers.on_attested)
-    importer = Importer(parts.blobs, knowledge, parts.cpu, settings.import_bytes)
+    importer = Importer(knowledge, parts, settings.import_bytes)
     host, location = settings.registry_host, parts.settings.location
     listing = Listing(store, knowledge, parts.blobs, parts.cpu, host, location)
     routes = [
-        *AdvisoriesApi(store, knowledge, importer, parts.clock).routes(),
+        *AdvisoriesApi(store, knowledge, importer).routes(),
         *OccurrencesApi(listing).routes(),
     ]
-    return Service(app=parts.face(routes))
+    clearing = Clearing(store, parts.blobs, parts.clock, parts.ids, settings.clear_unused_seconds)
+    loop = ClearingLoop(clearing, parts.state, parts.keys, parts.clock, parts.ids)
+    return Service(app=parts.face(routes), background=[lambda: loop.run(settings.clear_seconds)])

@@ -76,6 +76,10 @@ class Findings(BaseModel):
         return max((finding.score for finding in self.findings), default=0.0)
 
 
-def findings_object(project: str, digest: str, content: bytes) -> str:
-    """Where findings lie; what was found twice lies there once."""
-    return f"scanner/findings/{project}/{digest.replace(':', '/')}/{content_id(content)}"
+def findings_object(project: str, digest: str, content: bytes, number: int = 0) -> str:
+    """Where findings lie; what was found twice lies there once.
+
+    Names that were cleared are not taken again: `number` says how many of this content were.
+    """
+    name = f"scanner/findings/{project}/{digest.replace(':', '/')}/{content_id(content)}"
+    return f"{name}-{number}" if number else name

@@ -13,6 +13,7 @@ from services.scanner.scanning import FINDINGS_LIMIT
 from services.scanner.store import Store
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import Cpu
+from shared.http.errors import Unavailable
 
 MOST_IMAGES = 200
 """Images that one call looks into; a page may be short for that."""
@@ -115,7 +116,10 @@ class Listing:
     async def _findings(self, name: str) -> Findings:
         if not name:
             return Findings(digest="")
-        content = await self._blobs.content(name, FINDINGS_LIMIT)
+        try:
+            content = await self._blobs.content(name, FINDINGS_LIMIT)
+        except BlobMissing as error:  # superseded and cleared since the record was read
+            raise Unavailable("The findings changed just now: ask again.") from error
         return await self._cpu(lambda: Findings.read(content))
 
     async def _attestations(self, place: Place) -> list[Json]:

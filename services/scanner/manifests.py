@@ -27,7 +27,8 @@ HELD = frozenset(
 """Layers of these types are held by the repository that has the manifest, unless they name other addresses."""
 _NO_ARCHIVES = ("application/vnd.in-toto", "application/vnd.oci.empty")
 
-MOST_LAYERS = 1024
+MOST_LAYERS = 32_768
+"""As many as a manifest of the largest size can name; how many an image may have is a setting."""
 MOST_IMAGES = 128
 
 

@@ -9,12 +9,12 @@ from services.scanner.findings import Finding, Findings, findings_object
 from services.scanner.inventory.image import Inventory
 from services.scanner.layers.facts import ANALYSER
 from services.scanner.layers.limits import LayerRefused
-from services.scanner.layers.reading import Reader
+from services.scanner.layers.reading import Contents, Reader
 from services.scanner.manifests import Unsupported
 from services.scanner.matching import findings_of
 from services.scanner.places import Place
 from services.scanner.records import FAILED, UNSUPPORTED, Record, Result
-from services.scanner.store import Store
+from services.scanner.store import Needs, Store
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import Clock, Cpu, rfc3339
 from shared.events import Cause, Event
@@ -40,6 +40,16 @@ class Occasion:
     """Of the push that was heard; 0: of none."""
     again: bool = False
     """Also when nothing can have changed, and said even when nothing did."""
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one scan brought."""
+
+    result: Result
+    found: tuple[Finding, ...] = ()
+    needs: Needs | None = None
+    """None where the image could not be read."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,8 @@ class Scanner:
         if before is not None and before.thing.is_current(snapshot.id) and not occasion.again:
             await self._note_generation(place, occasion, before)
             return
-        result, found = await self._scanned(place, snapshot)
+        scan = await self._scanned(place, snapshot, before)
+        result = scan.result
         record = self._record(place, occasion, snapshot, before, result)
         same = before is not None and not before.thing.deleted and before.thing.result == result
         # Nothing found among advisories is news after nothing found among none.
@@ -98,11 +109,11 @@ class Scanner:
         events = (
             []
             if same and not informed and not occasion.again
-            else [record.completed(place), *await self._changes(place, before, found)]
+            else [record.completed(place), *await self._changes(place, before, scan.found)]
         )
         # One cause may bring many images up to date, and one image twice: each of these is a cause of its own.
         cause = Cause(f"{occasion.cause.id}/{place.id}/{snapshot.id}", occasion.cause.actor, occasion.cause.traceparent)
-        await self.store.put_record(place, record, before, Change(f"{cause.id}:scan", cause, events))
+        await self.store.put_record(place, record, before, Change(f"{cause.id}:scan", cause, events), scan.needs)
 
     async def _note_generation(self, place: Place, occasion: Occasion, before: Kept[Record]) -> None:
         """A digest that was pushed again: only that it is newer than an older deletion is new."""
@@ -127,22 +138,43 @@ class Scanner:
             scanned=now,
         )
 
-    async def _scanned(self, place: Place, snapshot: Snapshot) -> tuple[Result, tuple[Finding, ...]]:
+    async def _scanned(self, place: Place, snapshot: Snapshot, before: Kept[Record] | None) -> _Scan:
         try:
-            inventories = await self.reader.inventories(place.project, place.digest)
+            contents = await self.reader.contents(
+                place.project, place.digest, lambda layer: self.store.holds(place, layer)
+            )
         except BlobMissing as error:
             raise ImageGone(place.text) from error
         except LayerRefused as error:
-            return Result(status=FAILED, reason=str(error)[:500]), ()
+            return _Scan(Result(status=FAILED, reason=str(error)[:500]))
         except Unsupported as error:
-            return Result(status=UNSUPPORTED, reason=str(error)[:500]), ()
+            return _Scan(Result(status=UNSUPPORTED, reason=str(error)[:500]))
         except ValueError:
-            return Result(status=FAILED, reason="the manifest cannot be read"), ()
-        feeds = await self.knowledge.feeds(snapshot)
-        findings, content = await self.cpu(lambda: _matched(place.digest, inventories, feeds))
-        name = findings_object(place.project, place.digest, content)
+            return _Scan(Result(status=FAILED, reason="the manifest cannot be read"))
+        findings, content = await self._matched(place, contents, snapshot)
+        name = await self._named(place, content, before)
         await self.blobs.put(name, content)
-        return Result.of(findings, name), findings.findings
+        needs = Needs(images=tuple(contents.images), layers=tuple(contents.layers))
+        return _Scan(Result.of(findings, name), findings.findings, needs)
+
+    async def _matched(self, place: Place, contents: Contents, snapshot: Snapshot) -> tuple[Findings, bytes]:
+        try:
+            feeds = await self.knowledge.feeds(snapshot)
+        except BlobMissing as error:  # replaced, and cleared already
+            raise Moved from error
+        return await self.cpu(lambda: _matched(place.digest, contents.inventories, feeds))
+
+    async def _named(self, place: Place, content: bytes, before: Kept[Record] | None) -> str:
+        """Where findings are to lie: where they lie already, or else at a name that was never cleared."""
+        name = findings_object(place.project, place.digest, content)
+        known = before.thing.result.findings if before else ""
+        if known == name or known.startswith(f"{name}-"):
+            return known
+        number = 0
+        while await self.store.is_retired(place.project, name):
+            number += 1
+            name = findings_object(place.project, place.digest, content, number)
+        return name
 
     async def _changes(self, place: Place, before: Kept[Record] | None, found: Sequence[Finding]) -> Sequence[Event]:
         """What is affected now and was not, and the other way round; an image's first scan changes nothing."""

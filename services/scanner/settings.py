@@ -25,6 +25,24 @@ class ScannerSettings(BaseModel):
     layer_ratio: int = Field(default=250, gt=1)
     """How many times its size a layer may unpack to, once that is more than 1 GiB."""
 
+    clear_seconds: float = Field(default=6 * 3600, gt=0)
+    """How often objects are looked for that nothing stands on any more."""
+    clear_unused_seconds: float = Field(default=3600, ge=0)
+    """For how long an object must have been unused before it goes."""
+    image_layers: int = Field(default=1000, gt=0, le=4000)
+    """Different layers that an image may have, or all images of an index together."""
+    image_unpacked: int = Field(default=128 * 1024 * MIB, gt=0)
+    """Bytes that all these layers may unpack to."""
+    image_members: int = Field(default=10_000_000, gt=0)
+    """Files, folders and links that all these layers may have."""
+
     def limits(self) -> Limits:
-        """The bounds on a layer."""
-        return Limits(unpacked=self.layer_unpacked, members=self.layer_members, ratio=self.layer_ratio)
+        """The bounds on layers and images."""
+        return Limits(
+            unpacked=self.layer_unpacked,
+            members=self.layer_members,
+            ratio=self.layer_ratio,
+            image_layers=self.image_layers,
+            image_unpacked=self.image_unpacked,
+            image_members=self.image_members,
+        )

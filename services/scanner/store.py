@@ -1,9 +1,13 @@
-"""What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of."""
+"""What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of.
+
+Which objects of the bucket a record stands on is written down with it, so that the others can be cleared. A name that
+was cleared once is taken by no step any more: a scan under way that chose it begins again.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from services.scanner.places import Place
 from services.scanner.records import Record
@@ -15,6 +19,7 @@ from shared.state import (
     Drop,
     FieldIs,
     Index,
+    IsEmpty,
     Kept,
     Keys,
     Put,
@@ -38,8 +43,25 @@ class FeedRecord(BaseModel):
 
     feed: str
     """Id of the feed's content."""
+    object: str = ""
+    """Where that content lies."""
     records: int = 0
     imported: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old(cls, found: dict[str, str]) -> dict[str, str]:
+        """Records of old do not say where: at a place named by the content's id."""
+        return {"object": f"scanner/advisories/{found['feed'][:2]}/{found['feed']}", **found}
+
+
+class Needs(BaseModel):
+    """What an image stands on: digests of its images, where it is an index, and of the layers its repository holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    images: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 class Store:
@@ -57,15 +79,23 @@ class Store:
         raw = await self._state.value(self._image(project, identity))
         return None if raw is None else Kept(Record.model_validate_json(raw), raw)
 
-    async def put_record(self, place: Place, record: Record, before: Kept[Record] | None, change: Change) -> None:
-        """Write a record and say what it changes. Raises Moved when it is no longer as `before`."""
+    async def put_record(
+        self, place: Place, record: Record, before: Kept[Record] | None, change: Change, needs: Needs | None = None
+    ) -> None:
+        """Write a record and say what it changes; `needs` is None where they are as they were.
+
+        Raises Moved when it is no longer as `before`, or its findings object was cleared meanwhile.
+        """
         key = self._image(place.project, place.id)
+        old, new = before.thing.result.findings if before else "", record.result.findings
         writes = (
             Put(key, record.model_dump_json(exclude_defaults=True)),
             Index(self._images(place.project), place.text),
             Index(self._projects(partition_of(place.project)), place.project),
+            *self._used_instead(place.project, old, new, place.text),
+            *(await self._needed(place, needs) if needs is not None else ()),
         )
-        await self._apply(place.project, (_is_as(key, before),), writes, change)
+        await self._apply(place.project, (_is_as(key, before), *self._lasts(place.project, new)), writes, change)
 
     async def bury_record(self, place: Place, record: Record, before: Kept[Record] | None, change: Change) -> None:
         """Put a tombstone in a record's place. Raises Moved."""
@@ -74,8 +104,20 @@ class Store:
             Put(key, record.model_dump_json(exclude_defaults=True), TOMBSTONE_SECONDS),
             Unindex(self._images(place.project), place.text),
             Drop(self._attested(place)),
+            *self._used_instead(place.project, before.thing.result.findings if before else "", "", place.text),
+            *await self._needed(place, Needs()),
         )
         await self._apply(place.project, (_is_as(key, before),), writes, change)
+
+    async def needs(self, place: Place) -> Needs:
+        """What an image stands on, as far as a scan came to know it."""
+        raw = await self._state.value(self._needs(place))
+        return Needs() if raw is None else Needs.model_validate_json(raw)
+
+    async def holds(self, place: Place, layer: str) -> bool:
+        """Whether an image of the same repository is known that has this layer for its own."""
+        near = f"{place.location}/{place.repository}/"
+        return bool(await self._state.members(self._holders(place.project, layer), prefix=near, limit=1))
 
     async def places(self, project: str, after: str = "", limit: int = _PAGE) -> list[Place]:
         """A page of a project's images."""
@@ -113,10 +155,51 @@ class Store:
     async def put_feed(
         self, project: str, source: str, feed: FeedRecord, before: Kept[FeedRecord] | None, change: Change
     ) -> None:
-        """Write a feed. Raises Moved when it is no longer as `before`."""
+        """Write a feed. Raises Moved when it is no longer as `before`, or its object was cleared meanwhile."""
         key = self._feeds(project)
-        write = PutField(key, source, feed.model_dump_json())
-        await self._apply(project, (FieldIs(key, source, before.raw if before else None),), (write,), change)
+        writes = (
+            PutField(key, source, feed.model_dump_json()),
+            *self._used_instead(project, before.thing.object if before else "", feed.object, source),
+        )
+        checks = (FieldIs(key, source, before.raw if before else None), *self._lasts(project, feed.object))
+        await self._apply(project, checks, writes, change)
+
+    # Objects that nothing stands on.
+
+    async def is_used(self, project: str, name: str) -> bool:
+        """Whether a record stands on an object."""
+        return await self._state.size(self._users(project, name)) > 0
+
+    async def is_retired(self, project: str, name: str) -> bool:
+        """Whether an object was, or is about to be, cleared: no step takes its name any more."""
+        return await self._state.value(self._retired(project, name)) is not None
+
+    async def retire(self, project: str, name: str, request: str, checks: Sequence[Check] = ()) -> None:
+        """From now on nothing can come to stand on an object. Raises Moved where something does."""
+        unused = (IsEmpty(self._users(project, name)), *checks)
+        marked = Put(self._retired(project, name), "1", TOMBSTONE_SECONDS)
+        await self._state.apply(Step(partition_of(project), request, unused, (marked,)))
+
+    def _used_instead(self, project: str, old: str, new: str, user: str) -> list[Write]:
+        """What makes `user` stand on one object instead of another."""
+        dropped: list[Write] = [Unindex(self._users(project, old), user)] if old and old != new else []
+        return dropped + ([Index(self._users(project, new), user)] if new and old != new else [])
+
+    def _lasts(self, project: str, name: str) -> list[Check]:
+        """That an object is not cleared."""
+        return [ValueIs(self._retired(project, name), None)] if name else []
+
+    async def _needed(self, place: Place, needs: Needs) -> list[Write]:
+        """What changes where an image comes to stand on something else; the step's other checks guard it."""
+        before, key = await self.needs(place), self._needs(place)
+        if needs == before:
+            return []
+        old, new = {*before.images, *before.layers}, {*needs.images, *needs.layers}
+        return [
+            Put(key, needs.model_dump_json(exclude_defaults=True)) if new else Drop(key),
+            *(Unindex(self._holders(place.project, digest), place.text) for digest in sorted(old - new)),
+            *(Index(self._holders(place.project, digest), place.text) for digest in sorted(new - old)),
+        ]
 
     # Attestations.
 
@@ -150,6 +233,18 @@ class Store:
 
     def _feeds(self, project: str) -> str:
         return self._keys.of(project, "feeds")
+
+    def _users(self, project: str, name: str) -> str:
+        return self._keys.of(project, "users", name)
+
+    def _retired(self, project: str, name: str) -> str:
+        return self._keys.of(project, "retired", name)
+
+    def _needs(self, place: Place) -> str:
+        return self._keys.of(place.project, "needs", place.id)
+
+    def _holders(self, project: str, digest: str) -> str:
+        return self._keys.of(project, "holders", digest)
 
     def _attested(self, place: Place) -> str:
         return self._keys.of(place.project, "attested", place.id)

@@ -1,6 +1,6 @@
 """A scanner in memory with images in its bucket and advisories in its feeds."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from shared.events import Event
 from shared.events.images import ImageDeleted, ImagePushed
 from shared.events.scans import AdvisoryUpdated
 from shared.names import blob_object, manifest_object
+from shared.process import Parts
 from tests.support.events import said
 from tests.support.images import MANIFEST, Image, image_of, layer_of
 from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts
@@ -87,11 +88,13 @@ class ScannerAtWork:
             await blobs.put(blob_object(project, digest), content)
         await blobs.put(manifest_object(project, image.digest), image.manifest)
 
-    async def push(self, image: Image, *, project: str = "demo", name: str = "app", **more: Any) -> ImagePushed:
+    async def push(
+        self, image: Image, *, project: str = "demo", repository: str = "web", name: str = "app", **more: Any
+    ) -> ImagePushed:
         """Push an image and let it be heard."""
         await self.put_image(image, project)
         pushed = ImagePushed(
-            project=project, location="local", repository="web", image=name, digest=image.digest,
+            project=project, location="local", repository=repository, image=name, digest=image.digest,
             media_type=more.pop("media_type", MANIFEST), size=1, uploaded="2026-01-01T00:00:00Z", **more,
         )  # fmt: skip
         await self.hear(pushed)
@@ -146,12 +149,13 @@ class ScannerAtWork:
 
 
 @asynccontextmanager
-async def scanner_at_work(environment: Mapping[str, str] | None = None, **grants: str) -> AsyncIterator[ScannerAtWork]:
-    """A scanner on memory parts; the administrator may do everything in `demo` and `other`."""
-    del grants
+async def scanner_at_work(
+    environment: Mapping[str, str] | None = None, around: Callable[[Parts], Parts] = lambda parts: parts
+) -> AsyncGenerator[ScannerAtWork]:
+    """A scanner on memory parts, or what is put `around` them; the administrator may do everything in two projects."""
     allowed = {f"projects/{project}": {ADMIN: PERMISSIONS} for project in ("demo", "other")}
     memory = memory_parts("scanner", grants=allowed, projects=("demo", "other"), environment=environment)
-    async with client_of(build(memory.parts), memory.parts) as client:
+    async with client_of(build(around(memory.parts)), memory.parts) as client:
         yield ScannerAtWork(memory, client)
 
 

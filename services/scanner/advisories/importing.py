@@ -1,7 +1,8 @@
 """Takes in a feed: the whole of one source's advisories, which replaces what was imported from it before."""
 
 import tempfile
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO
@@ -11,8 +12,11 @@ import orjson
 from services.scanner.advisories.database import Feed, Gathering, Tally, content_id
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.advisories.reading import ImportRefused, documents
-from shared.blobs import Blobs
-from shared.clock import Cpu
+from services.scanner.store import FeedRecord
+from shared.blobs import BlobMissing
+from shared.clock import rfc3339
+from shared.events.scans import AdvisoryUpdated
+from shared.process import Parts
 
 IN_MEMORY = 8 * 1024 * 1024
 """What is longer is read from a temporary file."""
@@ -24,26 +28,32 @@ _AT_ONCE = 100
 class Imported:
     """A feed that is stored, but holds for nobody yet."""
 
-    feed: str
+    record: FeedRecord
     tally: Tally
     changed: tuple[str, ...] = ()
     """Ids of advisories that are new, different or gone."""
-    object: str = ""
+    list: str = ""
     """Name of the object with the list of these."""
+
+    def news(self, project: str, source: str) -> Sequence[AdvisoryUpdated]:
+        """What is said once the feed holds."""
+        if not self.changed:
+            return []
+        snapshot, count = self.record.feed, len(self.changed)
+        return [AdvisoryUpdated(project=project, source=source, snapshot=snapshot, count=count, object=self.list)]
 
 
 class Importer:
     """Reads feeds, a piece and a record at a time, without holding up the event loop."""
 
-    def __init__(self, blobs: Blobs, knowledge: Knowledge, cpu: Cpu, largest: int) -> None:
+    def __init__(self, knowledge: Knowledge, parts: Parts, largest: int) -> None:
         """`largest` bounds the bytes of what is brought."""
-        self._blobs = blobs
+        self._blobs, self._cpu, self._clock, self._ids = parts.blobs, parts.cpu, parts.clock, parts.ids
         self._knowledge = knowledge
-        self._cpu = cpu
         self._largest = largest
 
-    async def take(self, body: AsyncIterable[bytes], previous: str) -> Imported:
-        """Read what is brought and compare it with the `previous` feed, if any. Raises ImportRefused."""
+    async def take(self, body: AsyncIterable[bytes], project: str, previous: FeedRecord | None) -> Imported:
+        """Read what is brought to a project and compare it with the `previous` feed, if any. Raises ImportRefused."""
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
             await self._spool(file, body)
             gathering = await self._gathered(file)
@@ -51,12 +61,22 @@ class Importer:
             complaint = next(iter(gathering.tally.complaints), "it is empty")
             raise ImportRefused(f"no advisory was found in it: {complaint}")
         content = await self._cpu(gathering.written)
-        feed = await self._knowledge.keep(content)
-        if feed == previous:
-            return Imported(feed, gathering.tally)
-        before = await self._knowledge.feed(previous) if previous else Feed(b"")
-        changed = await self._cpu(lambda: Feed(content).changed(before))
-        return Imported(feed, gathering.tally, tuple(changed), await self._listed(changed))
+        feed = await self._cpu(lambda: content_id(content))
+        now, records = rfc3339(self._clock.now()), gathering.tally.records
+        if previous is not None and feed == previous.feed:
+            return Imported(previous.model_copy(update={"imported": now, "records": records}), gathering.tally)
+        # An object of its own each time: what was cleared once is never written to again.
+        name = f"scanner/advisories/{project}/{feed}-{self._ids.new()}"
+        await self._knowledge.keep(content, name)
+        changed = await self._changed(content, previous)
+        record = FeedRecord(feed=feed, object=name, records=records, imported=now)
+        return Imported(record, gathering.tally, tuple(changed), await self._listed(project, changed))
+
+    async def _changed(self, content: bytes, previous: FeedRecord | None) -> list[str]:
+        before = Feed(b"")
+        with suppress(BlobMissing):  # replaced and cleared meanwhile: then the step will find that out
+            before = await self._knowledge.feed(previous.object) if previous else before
+        return await self._cpu(lambda: Feed(content).changed(before))
 
     async def _spool(self, file: IO[bytes], body: AsyncIterable[bytes]) -> None:
         size = 0
@@ -74,8 +94,8 @@ class Importer:
             pass
         return gathering
 
-    async def _listed(self, changed: list[str]) -> str:
+    async def _listed(self, project: str, changed: list[str]) -> str:
         content = orjson.dumps({"advisories": changed})
-        name = f"scanner/changes/{content_id(content)}"
+        name = f"scanner/changes/{project}/{self._ids.new()}"
         await self._blobs.put(name, content)
         return name

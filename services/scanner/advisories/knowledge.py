@@ -2,14 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
 
 import zstandard
 
 from services.scanner.advisories.database import Feed, content_id
 from services.scanner.store import FeedRecord, Store
-from shared.blobs import BlobExists, Blobs
+from shared.blobs import Blobs
 from shared.clock import Cpu
 from shared.events.scans import NO_ADVISORIES
 
@@ -26,6 +25,7 @@ class Snapshot:
     id: str
     """Changes exactly when one of the feeds does."""
     feeds: tuple[str, ...]
+    """The objects in which they lie."""
 
 
 class Knowledge:
@@ -49,35 +49,28 @@ class Knowledge:
         if not found:
             return Snapshot(NO_ADVISORIES, ())
         text = "\n".join(f"{name} {feed.feed}" for name, feed in sorted(found.items()))
-        return Snapshot(content_id(text.encode()), tuple(feed.feed for _, feed in sorted(found.items())))
+        return Snapshot(content_id(text.encode()), tuple(feed.object for _, feed in sorted(found.items())))
 
     async def feeds(self, snapshot: Snapshot) -> list[Feed]:
-        """The feeds of a snapshot."""
+        """The feeds of a snapshot. Raises BlobMissing where one was replaced and cleared meanwhile."""
         return [await self.feed(name) for name in snapshot.feeds]
 
     async def feed(self, name: str) -> Feed:
-        """One feed."""
+        """One feed, by its object. Raises BlobMissing."""
         async with self._loading:
             if name not in self._loaded:
-                packed = await self._blobs.content(_object(name), MOST_PACKED)
+                packed = await self._blobs.content(name, MOST_PACKED)
                 self._loaded[name] = await self._cpu(lambda: Feed(_unpacked(packed)))
             self._loaded.move_to_end(name)
             while len(self._loaded) > _KEPT:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
 
-    async def keep(self, content: bytes) -> str:
-        """Store a feed's content and return its name; the same content is stored once."""
-        name = await self._cpu(lambda: content_id(content))
+    async def keep(self, content: bytes, name: str) -> None:
+        """Store a feed's content as the object `name`."""
         packed = await self._cpu(lambda: zstandard.ZstdCompressor(level=9).compress(content))
-        with suppress(BlobExists):
-            await self._blobs.put(_object(name), packed, if_absent=True)
-        return name
+        await self._blobs.put(name, packed)
 
 
 def _unpacked(packed: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MOST_UNPACKED)
-
-
-def _object(name: str) -> str:
-    return f"scanner/advisories/{name[:2]}/{name}"

@@ -8,9 +8,6 @@ from services.scanner.advisories.importing import Imported, Importer
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.advisories.reading import ImportRefused
 from services.scanner.store import FeedRecord, Store
-from shared.clock import Clock, rfc3339
-from shared.events import Event
-from shared.events.scans import AdvisoryUpdated
 from shared.http.bodies import streamed
 from shared.http.call import Call, call_of
 from shared.http.errors import Aborted, InvalidArgument
@@ -24,11 +21,10 @@ _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 class AdvisoriesApi:
     """Reads the request, hands the body on, writes the answer."""
 
-    def __init__(self, store: Store, knowledge: Knowledge, importer: Importer, clock: Clock) -> None:
+    def __init__(self, store: Store, knowledge: Knowledge, importer: Importer) -> None:
         self._store = store
         self._knowledge = knowledge
         self._importer = importer
-        self._clock = clock
 
     def routes(self) -> list[Route]:
         """All routes about feeds."""
@@ -59,7 +55,7 @@ class AdvisoriesApi:
             raise InvalidArgument("source has 1 to 63 small letters, digits, dots, dashes and underscores.")
         before = await self._store.feed(project, source)
         try:
-            imported = await self._importer.take(streamed(request), before.thing.feed if before else "")
+            imported = await self._importer.take(streamed(request), project, before.thing if before else None)
         except ImportRefused as error:
             raise InvalidArgument(f"The advisories cannot be imported: {error}.") from error
         answer = await self._adopt(call_of(request), project, source, imported, before)
@@ -81,7 +77,7 @@ class AdvisoriesApi:
         tally = imported.tally
         answer: dict[str, object] = {
             "source": source,
-            "feed": imported.feed,
+            "feed": imported.record.feed,
             "records": tally.records,
             "withdrawn": tally.withdrawn,
             "unusable": tally.unusable,
@@ -90,20 +86,10 @@ class AdvisoriesApi:
             "ecosystems": tally.ecosystems,
             "complaints": tally.complaints,
         }
-        record = FeedRecord(feed=imported.feed, records=tally.records, imported=rfc3339(self._clock.now()))
-        events: list[Event] = [call.activity(project=project, request={"source": source}, response=answer)]
-        if imported.changed:
-            events.append(
-                AdvisoryUpdated(
-                    project=project,
-                    source=source,
-                    snapshot=imported.feed,
-                    count=len(imported.changed),
-                    object=imported.object,
-                )
-            )
+        events = [call.activity(project=project, request={"source": source}, response=answer)]
+        change = Change(f"{call.id}:import", call.cause, [*events, *imported.news(project, source)])
         try:
-            await self._store.put_feed(project, source, record, before, Change(f"{call.id}:import", call.cause, events))
+            await self._store.put_feed(project, source, imported.record, before, change)
         except Moved as error:
             raise Aborted("Somebody else imported this source meanwhile.") from error
         return answer

@@ -39,6 +39,9 @@ class Inventory(BaseModel):
     distribution: Distribution = Distribution()
     installed: tuple[Installed, ...] = ()
     layers: int = 0
+    unpacked: int = 0
+    """Bytes of all layers after decompression."""
+    members: int = 0
     unreadable: int = 0
 
     def written(self) -> bytes:
@@ -105,6 +108,8 @@ def inventory_of(layers: Sequence[tuple[str, LayerFacts]]) -> Inventory:
         distribution=overlay.distribution(),
         installed=tuple(overlay.installed([digest for digest, _ in layers])),
         layers=len(layers),
+        unpacked=sum(facts.unpacked for _, facts in layers),
+        members=sum(facts.members for _, facts in layers),
         unreadable=sum(facts.unreadable for _, facts in layers),
     )
 

@@ -39,7 +39,17 @@ class LayerAnalysis:
         self._owned: dict[str, tuple[str, ...]] = {}
         self._hidden: list[str] = []
         self._emptied: list[str] = []
-        self._members = self._remembered = self._unreadable = 0
+        self._remembered = self._unreadable = 0
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes after decompression so far."""
+        return self._unpacking.unpacked
+
+    @property
+    def members(self) -> int:
+        """Members so far."""
+        return self._walk.members
 
     def feed(self, piece: bytes) -> None:
         """Analyse the next bytes. Raises LayerRefused."""
@@ -55,14 +65,13 @@ class LayerAnalysis:
             owned=self._owned,
             hidden=tuple(self._hidden),
             emptied=tuple(self._emptied),
-            members=self._members,
+            members=self.members,
             unpacked=self._unpacking.unpacked,
             unreadable=self._unreadable,
             remembered=self._remembered,
         )
 
     def _asked(self, member: Member) -> bool:
-        self._members += 1
         if b".." in member.path:
             _clean(member.path)
         if not _MAYBE.search(member.path):

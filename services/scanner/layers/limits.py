@@ -1,4 +1,4 @@
-"""How much of an archive is looked at before it is refused."""
+"""How much of an archive, and of an image of many, is looked at before it is refused."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class LayerRefused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on one archive. Honest layers stay far below; what exceeds one is refused with a reason."""
+    """Bounds on one archive, and on the image it is a layer of. What exceeds one is refused with a reason."""
 
     unpacked: int = 32 * 1024 * MIB
     """Bytes after decompression."""
@@ -33,3 +33,9 @@ class Limits:
     """Packages, owned files and whiteouts that are remembered of one archive, and of one image; a long path is many."""
     window: int = 64 * MIB
     """Memory that a zstd stream may ask for."""
+    image_layers: int = 1000
+    """Different layers of an image, or of all images of an index together."""
+    image_unpacked: int = 128 * 1024 * MIB
+    """Bytes after decompression of all these layers."""
+    image_members: int = 10_000_000
+    """Members of all these layers."""

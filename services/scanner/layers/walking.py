@@ -64,7 +64,7 @@ class TarWalk:
         self._skip = 0
         self._long_name = self._long_link = b""
         self._pax: dict[bytes, bytes] = {}
-        self._members = 0
+        self.members = 0
         self._read = 0
         self._zeros = 0
         self._ended = False
@@ -99,8 +99,8 @@ class TarWalk:
             self._ended = self._zeros == 2
             return
         self._zeros = 0
-        self._members += 1
-        if self._members > self._limits.members:
+        self.members += 1
+        if self.members > self._limits.members:
             raise LayerRefused(f"the archive has more than {self._limits.members} members")
         _check_sum(header)
         kind = header[156]

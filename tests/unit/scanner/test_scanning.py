@@ -4,14 +4,15 @@ import orjson
 import pytest
 
 from services.scanner.findings import Findings
-from services.scanner.layers.limits import LayerRefused, Limits
+from services.scanner.layers.limits import MIB, LayerRefused, Limits
 from services.scanner.layers.reading import Reader
 from shared.events.images import ImagePushed
 from shared.events.scans import NO_ADVISORIES, ScanRequested
 from tests.support.events import said
-from tests.support.images import image_of, layer_of
-from tests.support.scans import CRITICAL, osv, python_image, scanner_at_work
+from tests.support.images import MANIFEST, Image, image_of, layer_of
+from tests.support.scans import CRITICAL, ScannerAtWork, osv, python_image, scanner_at_work
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 OLD = ("jinja2", "2.10")
 ADVISORY = osv(
     "PYSEC-1", "PyPI", "Jinja2", {"introduced": "0"}, {"fixed": "2.10.1"}, vector=CRITICAL, aliases=["CVE-2019-10906"]
@@ -235,28 +236,88 @@ async def test_a_layer_that_two_images_have_is_read_once() -> None:
         {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "urls": ["https://elsewhere.example/layer"]},
     ],
 )
-async def test_what_is_known_of_a_layer_is_not_told_where_its_bytes_are_not(named: dict[str, object]) -> None:
+async def test_what_is_known_of_a_layer_is_told_only_where_its_repository_holds_it(named: dict[str, object]) -> None:
     async with scanner_at_work() as scanner:
         secret = python_image(OLD)
-        await scanner.push(secret)
-        for name in list(scanner.memory.bucket.objects):
-            if name.startswith("blobs/"):
-                await scanner.memory.parts.blobs.delete(name)
+        pushed = await scanner.push(secret, repository="secret")
         manifest = orjson.loads(secret.manifest)
         manifest["layers"] = [{**layer, **named} for layer in manifest["layers"]]
-        await scanner.push(type(secret)(orjson.dumps(manifest), {}), name="spy")
+        spy = type(secret)(orjson.dumps(manifest), {})
+        await scanner.push(spy, repository="secrets-of-none")
         completed = scanner.said("scan.completed")[-1]
         assert completed["status"] == "FINISHED_FAILED"
         assert "is not there" in completed["reason"]
+        await scanner.push(spy, repository="secret", name="other")
+        assert scanner.said("scan.completed")[-1]["packages"] == 1
+        await scanner.delete(pushed)
+        await scanner.push(spy, repository="secret", name="third")
+        assert scanner.said("scan.completed")[-1]["status"] == "FINISHED_FAILED"
+
+
+async def holds_nothing(layer: str) -> bool:
+    del layer
+    return False
+
+
+def reader_of(scanner: ScannerAtWork, limits: Limits) -> Reader:
+    return Reader(scanner.memory.parts.blobs, scanner.memory.parts.cpu, limits)
+
+
+def bombs(count: int, files: int = 1, size: int = 1024 * 1024) -> Image:
+    """An image whose layers are small each, and unpack to much together."""
+    return image_of([layer_of({f"{one}/{file}": bytes(size) for file in range(files)}) for one in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "image", "reason"),
+    [
+        (
+            {"IMAGE_UNPACKED": str(5 * MIB)},
+            bombs(8),
+            f"image together unpack to more than {5 * MIB} bytes",
+        ),
+        ({"IMAGE_UNPACKED": str(5 * MIB)}, bombs(1, 8), f"image together unpack to more than {5 * MIB} bytes"),
+        ({"LAYER_UNPACKED": str(5 * MIB)}, bombs(1, 8), f"the layer unpacks to more than {5 * MIB} bytes"),
+        ({"IMAGE_MEMBERS": "20"}, bombs(8, 3, 0), "layers of the image together have more than 20 members"),
+        ({"IMAGE_LAYERS": "7"}, bombs(8, 1, 1), "the image has more than 7 layers"),
+    ],
+)
+async def test_a_bomb_of_many_layers_ends_as_a_scan_that_says_the_limit(
+    settings: dict[str, str], image: Image, reason: str
+) -> None:
+    async with scanner_at_work({f"ENTREPOT_SCANNER_{name}": text for name, text in settings.items()}) as scanner:
+        await scanner.push(image)
+        await scanner.take_in(ADVISORY)
+        await scanner.push(image)
+        (completed,) = scanner.said("scan.completed")
+        assert completed["status"] == "FINISHED_FAILED"
+        assert reason in completed["reason"]
+        assert scanner.memory.broker.stream("DEAD").last == 0
+
+
+async def test_a_bomb_spread_over_the_images_of_an_index_is_stopped_too() -> None:
+    async with scanner_at_work() as scanner:
+        images = [image_of([layer_of({f"{one}/{n}": bytes(MIB) for n in range(2)})]) for one in range(4)]
+        for image in images:
+            await scanner.put_image(image)
+        listed = [{"mediaType": MANIFEST, "digest": image.digest, "size": 1} for image in images]
+        index = Image(orjson.dumps({"mediaType": INDEX, "manifests": listed}), {})
+        await scanner.put_image(index)
+        for _ in range(2):  # from the layers, then from what is known of the first images
+            with pytest.raises(LayerRefused, match="together unpack to more"):
+                await reader_of(scanner, Limits(image_unpacked=5 * MIB)).contents("demo", index.digest, holds_nothing)
+        read = await reader_of(scanner, Limits(image_unpacked=9 * MIB)).contents("demo", index.digest, holds_nothing)
+        assert read.unpacked > 8 * MIB
+        with pytest.raises(LayerRefused, match="more than 3 layers"):
+            await reader_of(scanner, Limits(image_layers=3)).contents("demo", index.digest, holds_nothing)
 
 
 async def test_layers_of_one_image_together_say_no_more_than_one_may() -> None:
     async with scanner_at_work() as scanner:
         image = image_of([layer_of({f"d{number}/.wh.x": b"", f"d{number}/.wh.y": b""}) for number in range(2)])
         await scanner.put_image(image)
-        reader = Reader(scanner.memory.parts.blobs, scanner.memory.parts.cpu, Limits(facts=3))
         with pytest.raises(LayerRefused, match="the image says more than 3"):
-            await reader.inventories("demo", image.digest)
+            await reader_of(scanner, Limits(facts=3)).contents("demo", image.digest, holds_nothing)
 
 
 async def test_findings_are_the_same_object_for_the_same_digest_and_advisories() -> None:
