@@ -1,5 +1,6 @@
 """One suite for all end-to-end tests of a test process; tests that stop or kill one start their own."""
 
+import functools
 import shutil
 import subprocess
 import tempfile
@@ -22,13 +23,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 def client(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
     """Runs a client by name and returns what it prints, of one that `fails` all it says; skips where it is missing."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    environment = functools.cache(suite.environment)
 
     def run(name: str, *arguments: str, settings: str = "docker", given: str | None = None, fails: bool = False) -> str:
         if shutil.which(name) is None:
             pytest.skip(f"{name} is not installed")
         ran = subprocess.run(
             [name, *arguments],
-            env=suite.environment(settings),
+            env=environment(settings),
             input=given,
             capture_output=True,
             text=True,

@@ -53,8 +53,10 @@ class Image:
         return digest_of(self.manifest)
 
 
-def image_of(layers: Sequence[bytes], config: dict[str, Any] | None = None, platform: str = "linux/amd64") -> Image:
-    """An image of these gzip layers."""
+def image_of(
+    layers: Sequence[bytes], config: dict[str, Any] | None = None, platform: str = "linux/amd64", **more: Any
+) -> Image:
+    """An image of these gzip layers; its configuration holds `more` besides."""
     diff_ids = [digest_of(gzip.decompress(layer)) for layer in layers]
     os, _, architecture = platform.partition("/")
     described = orjson.dumps(
@@ -63,6 +65,7 @@ def image_of(layers: Sequence[bytes], config: dict[str, Any] | None = None, plat
             "os": os,
             "config": config or {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            **more,
         }
     )
     manifest = orjson.dumps(
