@@ -34,7 +34,9 @@ FETCH_SECONDS = 5.0
 """Bounds what an interrupted connection can cost: an outstanding request is lost with it."""
 GRACE_SECONDS = 15.0
 SILENCE_SECONDS = 60.0
-"""A durable that has messages and brings none for so long is taken up anew."""
+"""A durable that has brought nothing for so long is looked at: it may be idle, or its loop may be dead."""
+LOOKS = 12
+"""So often, within two fetches, it must look dead: between two requests none waits at the server for a moment."""
 
 
 @dataclass
@@ -152,12 +154,21 @@ class Worker:
         silent = self._clock.monotonic() - work.last_delivery > SILENCE_SECONDS
         if work.running or not silent or not connection.is_connected:
             return False
+        for _ in range(LOOKS):
+            if work.running or not await self._looks_dead(connection, work):
+                return False
+            await self._clock.sleep(2 * FETCH_SECONDS / LOOKS)
+        return True
+
+    async def _looks_dead(self, connection: Client, work: Work) -> bool:
         try:
             info = await jetstream(connection).consumer_info(work.event.stream, work.durable)
         except (Error, OSError, TimeoutError):
             return False
-        # Whoever is idle has a request waiting at the server; where none waits, ours was lost.
-        return bool(info.num_pending) or not info.num_waiting
+        # Whoever is idle has a request waiting at the server. Messages may wait beside it only where so many are
+        # unanswered that the server gives out no more.
+        room = (info.num_ack_pending or 0) < (info.config.max_ack_pending or 1)
+        return not info.num_waiting or bool(info.num_pending and room)
 
     def _taker(self, work: Work) -> Callable[[NatsMessage], Awaitable[None]]:
         async def take(message: NatsMessage) -> None:

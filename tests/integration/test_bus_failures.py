@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from nats.errors import Error
 from nats.errors import TimeoutError as NoAnswer
+from prometheus_client import CollectorRegistry
 
 from infra.nats.topology import ADMINISTRATOR
-from shared.bus import BusUnavailable, Heard, Message, following, working
+from shared.bus import BusUnavailable, Heard, Later, Message, following, working
 from shared.bus.connection import Address, BusMayLose
 from shared.bus.jetstream import JetStreamBus, Options
 from shared.clock import SystemClock
@@ -254,6 +255,7 @@ async def test_a_replica_that_dies_loses_its_message_to_another(
 
 async def test_the_watchdog_takes_a_silent_durable_up_anew(bus: NatsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(working, "FETCH_SECONDS", 1.0)
     await _alter(bus, "cleanup-image-untagged", ack_wait=1_000_000_000)
     heard: list[int] = []
     made = await _note(bus, heard)
@@ -264,6 +266,52 @@ async def test_the_watchdog_takes_a_silent_durable_up_anew(bus: NatsWorld, monke
     await asyncio.sleep(0.1)
     await bus.bus("registry").publisher.publish([untagged(2)])
     await until(lambda: heard == [1, 2])
+
+
+async def test_an_idle_durable_is_not_a_silent_one(bus: NatsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Short fetches: between two of them no request waits at the server, and the watchdog looks just then.
+    monkeypatch.setattr(working, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(working, "FETCH_SECONDS", 0.15)
+    counted = CollectorRegistry()
+    heard: list[int] = []
+
+    async def take(event: Heard[ImageUntagged]) -> None:
+        heard.append(event.sequence)
+
+    made = bus.bus_with("cleanup", Options(over=bus.over.append, registry=counted))
+    made.work(ImageUntagged, take)
+    await made.start()
+    await asyncio.sleep(6)
+    await bus.bus("registry").publisher.publish([untagged(1)])
+    await until(lambda: heard == [1])
+    assert _restarts(counted) == 0
+
+
+async def test_a_durable_whose_messages_all_wait_for_later_is_not_silent(
+    bus: NatsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(working, "FETCH_SECONDS", 0.15)
+    await _alter(bus, "cleanup-image-untagged", max_ack_pending=2)
+    counted = CollectorRegistry()
+    heard: list[int] = []
+
+    async def put_off(event: Heard[ImageUntagged]) -> None:
+        heard.append(event.sequence)
+        raise Later("not yet", 60)
+
+    made = bus.bus_with("cleanup", Options(over=bus.over.append, registry=counted))
+    made.work(ImageUntagged, put_off)
+    await made.start()
+    await bus.bus("registry").publisher.publish([untagged(number) for number in range(4)])
+    await until(lambda: len(heard) == 2)
+    await asyncio.sleep(3)
+    assert (len(heard), _restarts(counted)) == (2, 0)
+
+
+def _restarts(counted: CollectorRegistry) -> float:
+    labels = {"service": "cleanup", "durable": "cleanup-image-untagged"}
+    return counted.get_sample_value("entrepot_bus_restarts_total", labels) or 0
 
 
 async def test_a_message_that_the_server_gave_up_is_a_dead_letter_and_can_be_redriven(bus: NatsWorld) -> None:
