@@ -77,7 +77,7 @@ def foreign(layout: LayoutWriter, elsewhere: Elsewhere, name: str = "foreign") -
     """An image whose first layer lies elsewhere and is not in the layout."""
     first = {**descriptor(FOREIGN, elsewhere.layer), "urls": [elsewhere.address]}
     own = tar_of(MOTD)
-    second = layout.blob(own, LAYER.removesuffix("+gzip"))
+    second = layout.blob(gzip.compress(own, mtime=0), LAYER)
     return layout.name(_image(layout, [first, second], [elsewhere.plain, own]), name)
 
 
