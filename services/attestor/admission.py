@@ -216,6 +216,8 @@ class Outcome:
     notes: tuple[tuple[str, str], ...] = ()
     """Audit annotations."""
     images: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    """Those of our own that were let in, where the caller may speak for their project."""
     breakglass: bool = False
     dry_run: bool = False
     code: int = 403

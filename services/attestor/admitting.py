@@ -1,5 +1,6 @@
 """Admitting: a review is answered from what is known already, each digest looked at once."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ class Admitting:
         """One verdict for each image, whether it is named once or by ten containers."""
         _, rule = policy.rule_for(who)
         attestors = await self._store.named(rule.require_attestations_by)
-        found = _Verdicts({}, {})
+        found = _Verdicts({}, {}, {})
         for text in dict.fromkeys(use.text for use in pods.uses):
             try:
                 reference = Reference.parse(text)
@@ -79,6 +80,8 @@ class Admitting:
                 continue
             known = await self._known(reference, look)
             found.digests[text] = known.digest
+            if known.place is not None and known.digest and known.details:
+                found.running[f"{known.place.project}/{known.place.home}@{known.digest}"] = None
             image = reference.pinned(known.digest) if known.digest and look.cluster.pins else text
             if image not in found.by_image:
                 verdict = decide(policy, who, known, attestors)
@@ -116,6 +119,7 @@ class Admitting:
             pins=pins(pods, found.digests) if allowed and cluster.pins else (),
             notes=_notes(policy, pods, verdicts, breakglass=breakglass),
             images=tuple(verdict.image for verdict in verdicts),
+            running=tuple(found.running) if allowed else (),
             breakglass=breakglass and allowed,
             dry_run=bool(refused) and not blocking,
         )
@@ -141,6 +145,8 @@ class _Verdicts:
     by_image: dict[str, Verdict]
     digests: dict[str, str]
     """By the text of the reference; empty for what is not known."""
+    running: dict[str, None]
+    """Our own images among them, by place and digest."""
 
 
 def _by_digest_only(verdict: Verdict, known: Known) -> Verdict:
@@ -184,7 +190,14 @@ def decided(request: Request, cluster: Cluster, outcome: Outcome) -> AdmissionDe
         dry_run=outcome.dry_run,
         reasons=_within(reasons, MOST_EVENT_BYTES // 2),
         policy=policy,
+        running=_fitting(outcome.running, MOST_EVENT_BYTES // 2),
     )
+
+
+def _fitting(names: tuple[str, ...], limit: int) -> tuple[str, ...]:
+    """As many as fit."""
+    sizes = itertools.accumulate(len(name) + 3 for name in names)
+    return tuple(name for name, size in zip(names, sizes, strict=True) if size <= limit)
 
 
 def _within(texts: tuple[str, ...], limit: int) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class Version(BaseModel):
 
     def presence(self, place: Place) -> Presence | None:
         """What is known of it under that image; None: never heard of."""
-        return self.presences.get(f"{place.location}/{place.repository}/{place.image}")
+        return self.presences.get(place.home)
 
     @property
     def home(self) -> str:

@@ -104,9 +104,8 @@ class Handlers:
     # Facts.
 
     def _presence(self, place: Place, digest: str, presence: Presence) -> Field:
-        name = f"{PRESENCE}{place.location}/{place.repository}/{place.image}"
         key = self._store.version_key(place.project, digest)
-        return Field(key, name, lambda before: _newer_presence(before, presence))
+        return Field(key, PRESENCE + place.home, lambda before: _newer_presence(before, presence))
 
     def _tag(self, place: Place, tag: str, points: Tag) -> Field:
         return Field(self._store.tags_key(place), tag, lambda before: _newer_tag(before, points))

@@ -89,6 +89,11 @@ class Place:
         """The path of its image references."""
         return f"{self.project}/{self.repository}/{self.image}"
 
+    @property
+    def home(self) -> str:
+        """Its name within the project, by which it is kept."""
+        return f"{self.location}/{self.repository}/{self.image}"
+
 
 def place_of(reference: Reference, registries: Mapping[str, str]) -> Place | None:
     """The place in our registry, or None for a foreign image; `registries` gives the location of each host name.

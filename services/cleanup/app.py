@@ -7,7 +7,14 @@ from services.cleanup.settings import CleanupSettings
 from services.cleanup.store import Store
 from services.cleanup.sweep import Habits, Sweeper, SweepLoop
 from shared.events.attestations import AdmissionDecided
-from shared.events.images import ImageDeleted, ImagePulled, ImagePushed, ImageUntagged, RepositoryState
+from shared.events.images import (
+    ImageDeleted,
+    ImagePulled,
+    ImagePushed,
+    ImageUntagged,
+    ReferrerAttached,
+    RepositoryState,
+)
 from shared.process import Parts, Service
 
 
@@ -20,6 +27,7 @@ def build(parts: Parts) -> Service:
     store = Store(parts.state, parts.keys, parts.outbox)
     handlers = Handlers(store, parts.blobs)
     parts.bus.work(ImagePushed, handlers.on_pushed)
+    parts.bus.work(ReferrerAttached, handlers.on_attached)
     parts.bus.work(ImageUntagged, handlers.on_untagged)
     parts.bus.work(ImageDeleted, handlers.on_deleted)
     parts.bus.work(ImagePulled, handlers.on_pulled)

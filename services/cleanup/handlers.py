@@ -1,17 +1,25 @@
 """What cleanup does about what it hears: it remembers versions, tags and what runs."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 
 import orjson
 
-from services.cleanup.store import Fold, Place, Store
+from services.cleanup.store import Fold, Place, Store, name_of
 from services.cleanup.versions import Name, Running, TagRecord, VersionRecord
 from shared.blobs import BlobMissing, Blobs
 from shared.bus import Heard
 from shared.events.attestations import AdmissionDecided
-from shared.events.images import ImageDeleted, ImageEvent, ImagePulled, ImagePushed, ImageUntagged
-from shared.names import PROJECT, REPOSITORY_ID, manifest_object
+from shared.events.images import (
+    ImageDeleted,
+    ImageEvent,
+    ImagePulled,
+    ImagePushed,
+    ImageUntagged,
+    ReferrerAttached,
+)
+from shared.names import LOCATION, PROJECT, REPOSITORY_ID, manifest_object
 
 MOST_CHILDREN = 1000
 _INDEXES = (
@@ -45,6 +53,19 @@ class Handlers:
             folds.append(self._touched(heard, place, event.previous_digest))
         await self._store.learn(event.project, f"{heard.id} facts", folds)
 
+    async def on_attached(self, heard: Heard[ReferrerAttached]) -> None:
+        """A version is there that somebody asked for and nobody pushed: it goes with what it refers to."""
+        event, place = heard.event, _place(heard.event)
+        record = VersionRecord(
+            generation=heard.generation,
+            changed=_time(heard.time),
+            uploaded=heard.time,
+            size=event.size,
+            subject=event.subject_digest,
+        )
+        fold = self._store.version(place, Name(event.image, event.digest), _newer(record))
+        await self._store.learn(event.project, f"{heard.id} facts", [fold])
+
     async def on_untagged(self, heard: Heard[ImageUntagged]) -> None:
         """A tag is gone; what it pointed at is another thing now."""
         event, place = heard.event, _place(heard.event)
@@ -73,18 +94,20 @@ class Handlers:
         await self._store.learn(event.project, f"{heard.id} facts", [fold])
 
     async def on_admitted(self, heard: Heard[AdmissionDecided]) -> None:
-        """Images were let into a cluster: they run there, as far as we know."""
+        """Images were let into a cluster: they run there, as far as we know.
+
+        Which of them lie here, and may be spoken for by that cluster, is the attestor's word.
+        """
         event = heard.event
         if not event.allowed:
             return
         where = "/".join(part for part in (event.cluster, event.namespace) if part) or event.project
         running = Running(when=_time(heard.time), where=where)
-        for image in event.images:
-            at = _at(image)
-            if at is not None:
-                project, repository, digest = at
-                fold = self._store.running(project, repository, digest, _later(running))
-                await self._store.learn(project, f"{heard.id} {digest}", [fold])
+        folds: dict[str, list[Fold]] = defaultdict(list)
+        for place, name in filter(None, map(_at, event.running)):
+            folds[place.project].append(self._store.running(place, name, _later(running)))
+        for project, of_project in folds.items():
+            await self._store.learn(project, f"{heard.id} {project}", of_project)
 
     def _tag(
         self,
@@ -163,16 +186,12 @@ def _place(event: ImageEvent) -> Place:
     return Place(event.project, event.location, event.repository)
 
 
-def _at(image: str) -> tuple[str, str, str] | None:
-    """Project, repository and digest of an image reference of ours."""
-    name, at, digest = image.partition("@")
-    parts = name.split("/")[1:]
-    if not at or len(parts) < 2:
-        return None
-    project, repository = parts[0], parts[1] if len(parts) > 2 else "gcr.io"
-    if not PROJECT.fullmatch(project) or not REPOSITORY_ID.fullmatch(repository):
-        return None
-    return project, repository, digest
+def _at(running: str) -> tuple[Place, Name] | None:
+    """Where an image lies that was let in; None for what is not the name of one."""
+    project, location, repository, member = (*running.split("/", 3), "", "", "")[:4]
+    name = name_of(member)
+    known = PROJECT.fullmatch(project) and LOCATION.fullmatch(location) and REPOSITORY_ID.fullmatch(repository)
+    return (Place(project, location, repository), name) if known and name.image else None
 
 
 def _time(text: str) -> float:

@@ -1,7 +1,7 @@
 """The plan: pure, from versions and policies to what would go and why.
 
 KEEP beats DELETE. What an index lists stays with the index, what refers to a subject stays with the subject, and both
-go when it goes. What runs stays.
+go when it goes; a referrer also when its subject is gone already. What runs stays.
 """
 
 from collections import defaultdict, deque
@@ -97,10 +97,11 @@ def _named_by(policy: CleanupPolicy, family: _Family, versions: list[Version], n
 
 
 def _newest(most: MostRecent, family: _Family, versions: list[Version]) -> list[Name]:
-    """The newest of each package. What belongs to another version is not counted: it stays with that one."""
+    """The newest of each package. What belongs to another version is not counted: it stays and goes with that one."""
     packages: dict[str, list[Version]] = defaultdict(list)
     for version in versions:
-        if not family.owners.get(version.name) and _begins(version.name.image, most.package_name_prefixes):
+        belongs = version.orphaned or family.owners.get(version.name)
+        if not belongs and _begins(version.name.image, most.package_name_prefixes):
             packages[version.name.image].append(version)
     newest = (
         sorted(found, key=lambda version: (-version.uploaded, version.name.digest)) for found in packages.values()
@@ -115,6 +116,10 @@ def _condemned(versions: Sequence[Version], policies: Mapping[str, CleanupPolicy
             for version in versions:
                 if meets(version, policy.condition, now):
                     condemned.setdefault(version.name, f"policy {policy_id}")
+    cleaned = [policy.condition for policy in policies.values() if policy.action == "DELETE" and policy.condition]
+    for version in versions:
+        if version.orphaned and not version.tags and any(_in_package(version, condition) for condition in cleaned):
+            condemned.setdefault(version.name, f"belonged to {version.subject[:19]}, which is gone")
     return condemned
 
 
@@ -150,9 +155,13 @@ def meets(version: Version, condition: Condition, now: float) -> bool:
         return False
     if condition.newer_than is not None and age >= seconds_of(condition.newer_than):
         return False
-    if not _begins(version.name.image, condition.package_name_prefixes):
+    if not _in_package(version, condition):
         return False
     return _begins(version.name.digest, condition.version_name_prefixes) and _tagged(version, condition)
+
+
+def _in_package(version: Version, condition: Condition) -> bool:
+    return _begins(version.name.image, condition.package_name_prefixes)
 
 
 def _tagged(version: Version, condition: Condition) -> bool:

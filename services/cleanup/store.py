@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from services.cleanup.versions import Name, Running, TagRecord, Version, Version
 from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import DropField, FieldIs, Index, Keys, Moved, PutField, State, Step, Unindex
+from shared.state import DropField, FieldIs, Index, Keys, Moved, Put, PutField, State, Step, Unindex, ValueIs
 from shared.state.step import Check, Write
 
 R = TypeVar("R", VersionRecord, TagRecord, Running)
@@ -47,6 +47,16 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Seconds that begin with a run, measured by the state store."""
+
+    wait: int
+    """How long the owner of the images has to do what it is asked for."""
+    rest: int = 0
+    """Until the next periodic run may begin; 0: this is none."""
+
+
+@dataclass(frozen=True)
 class Fold:
     """A record that a fact changes: what it becomes from what it was; None: as it was."""
 
@@ -74,12 +84,9 @@ class Store:
         """A change of what is known of a tag."""
         return Fold(self._key(place, "tags"), self._key(place, "tag_names"), f"{image}:{tag}", become)
 
-    def running(self, project: str, repository: str, digest: str, become: Callable[[str | None], str | None]) -> Fold:
-        """A change of what is known to run. Admissions name no location, so that it is left out."""
-        at = (project, repository)
-        return Fold(
-            self._keys.of(at[0], "running", at[1]), self._keys.of(at[0], "running_names", at[1]), digest, become
-        )
+    def running(self, place: Place, name: Name, become: Callable[[str | None], str | None]) -> Fold:
+        """A change of what is known to run."""
+        return Fold(self._key(place, "running"), self._key(place, "running_names"), _member(name), become)
 
     async def learn(self, project: str, request: str, folds: Sequence[Fold]) -> None:
         """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
@@ -110,11 +117,14 @@ class Store:
             tags.setdefault(Name(image, tag.digest), []).append(own)
         runs = await self._where_it_runs(place, now - running_seconds)
         found: list[Version] = []
+        gone: set[Name] = set()
         async for member, record in self._all(place.project, self._fold(place, "version"), VersionRecord, now):
-            name = _name(member)
-            if not record.deleted and not record.awaits_push:
-                found.append(_version(name, record, tuple(sorted(tags.get(name, ()))), runs.get(name.digest, "")))
-        return found
+            name = name_of(member)
+            if record.deleted:
+                gone.add(name)
+            elif not record.awaits_push:
+                found.append(_version(name, record, tuple(sorted(tags.get(name, ()))), runs.get(member, "")))
+        return [replace(version, orphaned=Name(version.name.image, version.subject) in gone) for version in found]
 
     async def is_there(self, place: Place, name: Name) -> bool:
         """Whether a version is known and not deleted."""
@@ -123,14 +133,13 @@ class Store:
 
     async def _where_it_runs(self, place: Place, since: float) -> dict[str, str]:
         found: dict[str, str] = {}
-        hash_key = self._keys.of(place.project, "running", place.repository)
-        index = self._keys.of(place.project, "running_names", place.repository)
-        async for digest, raw in self._pages(hash_key, index):
+        hash_key, index = self._key(place, "running"), self._key(place, "running_names")
+        async for member, raw in self._pages(hash_key, index):
             running = Running.model_validate_json(raw)
             if running.when >= since:
-                found[digest] = running.where
+                found[member] = running.where
             else:
-                await self._forget(place.project, hash_key, index, digest, raw)
+                await self._forget(place.project, hash_key, index, member, raw)
         return found
 
     def _fold(self, place: Place, kind: str) -> tuple[str, str]:
@@ -175,32 +184,41 @@ class Store:
         found = await self._state.record(self._key(place, "runs"))
         return [Run.model_validate_json(found[run]) for run in sorted(found, reverse=True)]
 
-    async def last(self, place: Place) -> str | None:
-        """When the last periodic run was, as it is kept."""
-        return await self._state.field(self._keys.of(place.project, "last"), _repository(place))
+    async def rests(self, place: Place) -> bool:
+        """Whether no periodic run is due: the rest after the last one is not over yet.
 
-    async def first_seen(self, place: Place, now: str) -> None:
-        """From when on the time until the first periodic run counts."""
-        last = self._keys.of(place.project, "last")
-        check = FieldIs(last, _repository(place), None)
-        write = PutField(last, _repository(place), now)
-        await self._state.apply(Step(partition_of(place.project), f"first {place.resource} {now}", (check,), (write,)))
-
-    async def begin(self, place: Place, run: Run, change: Change, periodic: tuple[str | None, str] | None) -> None:
-        """Write a run down, and say what it asks for. Raises Moved.
-
-        `periodic` is what `last` was and becomes, so that of several replicas one begins.
+        The state store measures it, so that no replica's clock and no restart makes it shorter or longer.
         """
-        runs, last = self._key(place, "runs"), self._keys.of(place.project, "last")
+        return await self._state.value(self._key(place, "rest")) is not None
+
+    async def follows(self, place: Place) -> str | None:
+        """When the repository was made that periodic runs are kept for; None: for none of that name."""
+        return await self._state.field(self._keys.of(place.project, "followed"), _repository(place))
+
+    async def follow(self, place: Place, before: str | None, created: str, rest: int, request: str) -> None:
+        """Begin with a rest: whoever sets policies has time to look at the plan. Raises Moved."""
+        followed = self._keys.of(place.project, "followed")
+        check = FieldIs(followed, _repository(place), before)
+        writes = (PutField(followed, _repository(place), created), Put(self._key(place, "rest"), request, rest))
+        await self._state.apply(Step(partition_of(place.project), request, (check,), writes))
+
+    async def waits(self, place: Place, run: str) -> bool:
+        """Whether the owner of the images has time yet to do what a run asked for."""
+        return await self._state.value(self._key(place, "wait", run)) is not None
+
+    async def begin(self, place: Place, run: Run, change: Change, times: Times) -> None:
+        """Write a run down, and say what it asks for. Raises Moved, also when another replica began a periodic one."""
+        runs = self._key(place, "runs")
         checks: list[Check] = [FieldIs(runs, run.id, None)]
         writes: list[Write] = [PutField(runs, run.id, run.stored())]
         known = sorted(await self._state.record(runs))
         writes += [DropField(runs, old) for old in known[: max(0, len(known) + 1 - KEPT_RUNS)]]
         if run.state == "RUNNING":
             writes.append(Index(self._open(place.project), f"{_repository(place)}/{run.id}"))
-        if periodic is not None:
-            checks.append(FieldIs(last, _repository(place), periodic[0]))
-            writes.append(PutField(last, _repository(place), periodic[1]))
+            writes.append(Put(self._key(place, "wait", run.id), run.id, times.wait))
+        if times.rest:
+            checks.append(ValueIs(self._key(place, "rest"), None))
+            writes.append(Put(self._key(place, "rest"), run.id, times.rest))
         await self._apply(place.project, checks, writes, change)
 
     async def open_runs(self, project: str) -> list[tuple[Place, str]]:
@@ -228,8 +246,8 @@ class Store:
         drafts = self._outbox.drafts(change.events, change.cause)
         await self._state.apply(Step(partition_of(project), change.request, tuple(checks), tuple(writes), drafts))
 
-    def _key(self, place: Place, kind: str) -> str:
-        return self._keys.of(place.project, kind, place.location, place.repository)
+    def _key(self, place: Place, kind: str, *more: str) -> str:
+        return self._keys.of(place.project, kind, place.location, place.repository, *more)
 
     def _open(self, project: str) -> str:
         return self._keys.of(project, "open")
@@ -243,7 +261,8 @@ def _member(name: Name) -> str:
     return f"{name.image}@{name.digest}"
 
 
-def _name(member: str) -> Name:
+def name_of(member: str) -> Name:
+    """The name in `IMAGE@DIGEST`; without an image where there is no `@`."""
     image, _, digest = member.rpartition("@")
     return Name(image, digest)
 

@@ -2,29 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from math import ceil
 
 import structlog
 
+from services.cleanup.calendar import Calendar
 from services.cleanup.jobs import jobs, names_in, plan_json, planned
 from services.cleanup.plan import Plan, plan
 from services.cleanup.policies import CleanupPolicy
 from services.cleanup.repositories import Repositories, policies_of
 from services.cleanup.runs import Run
-from services.cleanup.store import Change, Place, Store
+from services.cleanup.store import Change, Place, Store, Times
 from services.cleanup.versions import Name
 from shared.blobs import Blobs, BucketUnavailable
 from shared.clock import Clock, Cpu, Ids, rfc3339
 from shared.events import Cause, Event
 from shared.events.audit import AuditSystem
 from shared.events.cleanups import CleanupCompleted
+from shared.events.images import RepositoryState
 from shared.http.entries import Asked, Origin, log_entry
 from shared.identity.caller import Caller
 from shared.state import LaneFull, Moved, StateUnavailable
 
 MOST_VERSIONS = 5_000
 """One run asks for; more is left to the next."""
-MOST_WAIT = 900.0
+MOST_WAIT = 900
 """Seconds until what is not gone counts as kept by its owner."""
 
 _LOG = structlog.get_logger("sweep")
@@ -40,7 +42,8 @@ class Wish:
     cause: Cause
     events: Sequence[Event] = field(default_factory=tuple[Event, ...])
     """Said in the same step: the audit entry of who wants it."""
-    periodic: tuple[str | None, str] | None = None
+    rest: int = 0
+    """Seconds until the next periodic run; 0: this is none."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,13 @@ class Sweeper:
         self._store = store
         self._blobs = blobs
         self._clock = clock
+        self._calendar = Calendar(clock)
         self._cpu = cpu
         self._habits = habits
 
     async def plan(self, place: Place, policies: Mapping[str, CleanupPolicy]) -> Plan:
         """What would go now."""
-        now = self._clock.now()
+        now = self._calendar.now()
         versions = await self._store.versions(place, now, self._habits.running_seconds)
         return await self._cpu(lambda: plan(versions, policies, now))
 
@@ -85,7 +89,8 @@ class Sweeper:
             started=rfc3339(self._clock.now()),
         )
         events = [planned(place, run), *([] if wish.dry_run else jobs(place, run, doomed)), *wish.events]
-        await self._store.begin(place, run, Change(f"run {wish.run}", wish.cause, events), wish.periodic)
+        times = Times(MOST_WAIT, wish.rest)
+        await self._store.begin(place, run, Change(f"run {wish.run}", wish.cause, events), times)
         return run
 
     async def settle(self, place: Place, run_id: str) -> bool:
@@ -96,13 +101,11 @@ class Sweeper:
             return True
         names = [Name(image, digest) for image, digest in names_in(await self._blobs.content(run.plan_object, 2**30))]
         left = [name for name in names[: run.count] if await self._store.is_there(place, name)]
-        now = self._clock.now()
-        if left and now - _seconds(run.started) < MOST_WAIT:
+        if left and await self._store.waits(place, run_id):
             return False
         deleted = run.count - len(left)
-        after = run.model_copy(
-            update={"state": "DONE", "deleted": deleted, "spared": len(left), "finished": rfc3339(now)}
-        )
+        finished = rfc3339(self._clock.now())
+        after = run.model_copy(update={"state": "DONE", "deleted": deleted, "spared": len(left), "finished": finished})
         cause = Cause(id=f"settle {place.resource} {run.id}")
         event = CleanupCompleted(
             project=place.project,
@@ -118,7 +121,7 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class SweepLoop:
-    """Runs what is due. All replicas do; the record of the last run decides which of them begins one."""
+    """Runs what is due. All replicas do; the step that begins a run, and the rest after it, is one replica's."""
 
     sweeper: Sweeper
     store: Store
@@ -142,24 +145,23 @@ class SweepLoop:
             for place, fact in self.repositories.with_policies():
                 policies = policies_of(fact)
                 if policies:
-                    await self._run_if_due(place, policies, dry_run=fact.cleanup_policy_dry_run)
+                    await self._run_if_due(place, fact, policies)
         except (Moved, LaneFull, StateUnavailable, BucketUnavailable) as error:
             _LOG.warning("sweep put off", error=type(error).__name__)
 
-    async def _run_if_due(self, place: Place, policies: Mapping[str, CleanupPolicy], *, dry_run: bool) -> None:
-        before, now = await self.store.last(place), self.clock.now()
-        if before is None:  # the first run comes after one interval: whoever set a policy has time to look at its plan
-            await self.store.first_seen(place, str(now))
+    async def _run_if_due(self, place: Place, fact: RepositoryState, policies: Mapping[str, CleanupPolicy]) -> None:
+        if await self.store.rests(place):
             return
-        if now - float(before) < self.interval:
-            return
-        run = self.ids.new()
-        entry = _system_entry(place, run, now, dry_run=dry_run)
-        wish = Wish(run, dry_run, policies, Cause(id=run), (entry,), (before, str(now)))
+        followed, run, rest = await self.store.follows(place), self.ids.new(), ceil(self.interval)
         try:
-            await self.sweeper.run(place, wish)
+            if followed != fact.created:  # another repository of that name had its own policies
+                await self.store.follow(place, followed, fact.created, rest, run)
+                return
+            dry_run = fact.cleanup_policy_dry_run
+            entry = _system_entry(place, run, self.clock.now(), dry_run=dry_run)
+            await self.sweeper.run(place, Wish(run, dry_run, policies, Cause(id=run), (entry,), rest))
         except Moved:
-            return  # another replica began it
+            return  # another replica did
 
 
 def _system_entry(place: Place, run: str, now: float, *, dry_run: bool) -> AuditSystem:
@@ -172,7 +174,3 @@ def _system_entry(place: Place, run: str, now: float, *, dry_run: bool) -> Audit
     origin = Origin("cleanup", Caller("system:cleanup"), "", "", "")
     entry = log_entry("system_event", place.project, origin, asked, now=now, insert_id=run)
     return AuditSystem(project=place.project, location=place.location, producer="cleanup", entry=entry)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

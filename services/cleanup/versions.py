@@ -71,3 +71,5 @@ class Version:
     children: tuple[str, ...] = ()
     running: str = ""
     """Where it was let in lately; empty: nowhere."""
+    orphaned: bool = False
+    """What it refers to was there, and was deleted."""

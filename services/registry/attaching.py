@@ -84,5 +84,6 @@ def _attached(name: ImageName, asked: ReferrerRequested, manifest: Manifest) -> 
             subject_digest=asked.subject_digest,
             digest=manifest.digest,
             artifact_type=asked.artifact_type,
+            size=manifest.size,
         )
     ]

@@ -14,7 +14,7 @@ from services.registry.records import Pointer, Version
 from services.registry.store import Store
 from services.registry.voice import Voice
 from shared.digest import Digest
-from shared.state import STAMP, Add, Check, Drop, FieldIs, IsEmpty, PutField, Unindex, ValueIs, Write
+from shared.state import STAMP, Add, Check, Drop, FieldIs, IsEmpty, NotMember, PutField, Unindex, ValueIs, Write
 
 MOST_TAGS = 300
 """Tags that one event lists; a version that has more loses the others one by one before it goes."""
@@ -122,7 +122,7 @@ class Deletion:
         return Change(
             name.project,
             name.repository,
-            checks=[*self._unchanged(version, pointers, count), *guard.checks],
+            checks=[*self._unchanged(version, pointers, count), *self._still_alone(version, guard), *guard.checks],
             writes=[*self._forget(version, tags), *self._count_down(name, count)],
             events=[*self.voice.deleted(version, tuple(tags)), *act.witness(deed)],
         )
@@ -138,6 +138,12 @@ class Deletion:
             FieldIs(layout.image(name), "versions", count),
             *(ValueIs(layout.tag(name, tag), pointer.text if pointer else None) for tag, pointer in pointers),
         ]
+
+    def _still_alone(self, version: Version, guard: Guard) -> Sequence[Check]:
+        """Nobody has pushed the subject again in this moment, where a referrer may not go without it."""
+        subject = version.facts.subject
+        wanted = guard.generation is not None and subject
+        return [NotMember(self.store.layout.versions(version.name), subject)] if wanted else []
 
     def _forget(self, version: Version, tags: Sequence[str]) -> list[Write]:
         layout, name, digest, facts = self.store.layout, version.name, version.digest, version.facts

@@ -4,7 +4,6 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,6 @@ from shared.telemetry.traces import Unexported
 from tests.simulation.client import CLIENT, PROJECTS, Client
 from tests.simulation.intents import Intent
 from tests.simulation.oracle import Oracle
-from tests.simulation.plan import Plan
 from tests.simulation.world import Faces, Replica, World
 from tests.support.clock import at_once
 from tests.support.parts import Tokens
@@ -56,12 +54,6 @@ PERMISSIONS: Final = (
     "containeranalysis.notes.create",
 )
 READS_AUDITED: Final = ({"service": "allServices", "auditLogConfigs": [{"logType": "DATA_READ"}]},)
-
-
-def survivable(plan: Plan) -> Plan:
-    """Cleanup comes round by the wall clock, so that one that is hours ahead keeps the others waiting for hours."""
-    jumps = {name: seconds for name, seconds in plan.wall_jumps.items() if not name.startswith("cleanup")}
-    return replace(plan, wall_jumps=jumps)
 
 
 class House:

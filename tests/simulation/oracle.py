@@ -72,8 +72,10 @@ class Oracle:
             answered = (decision.uid, decision.allowed)
             _expect(answered in told, f"{answered} was answered and not announced")
             if decision.allowed and decision.digest:
-                known = running.get(Keys("cleanup").of(decision.project, "running", REPOSITORY), {})
-                _expect(decision.digest in known, f"cleanup does not know that {decision.digest} was let in")
+                known = running.get(Keys("cleanup").of(decision.project, "running", "local", REPOSITORY), {})
+                _expect(
+                    f"{NAME}@{decision.digest}" in known, f"cleanup does not know that {decision.digest} was let in"
+                )
 
     # The audit log.
 
@@ -152,10 +154,11 @@ class _Registry:
 
     @property
     def untidy(self) -> list[str]:
-        """What cleanup has yet to take: what has no tag, refers to nothing and was not let in anywhere."""
-        running = self.world.store.hashes.get(Keys("cleanup").of(self.project, "running", REPOSITORY), {})
-        kept = {**self.tagged, **running}
-        return [digest for digest, facts in self.versions.items() if digest not in kept and not facts["subject"]]
+        """What cleanup has yet to take: what has no tag, refers to nothing that is there and was let in nowhere."""
+        running = self.world.store.hashes.get(Keys("cleanup").of(self.project, "running", "local", REPOSITORY), {})
+        versions = self.versions
+        kept = {**self.tagged, **{member.rpartition("@")[2]: None for member in running}}
+        return [digest for digest, facts in versions.items() if digest not in kept and facts["subject"] not in versions]
 
     def judge(self, promised: Promised) -> None:
         """All that was acknowledged is there, nothing else is, and the registry's indexes agree with each other."""
@@ -198,6 +201,9 @@ class _Consumers:
             self._judge_attestor(digest, lives=lives)
             self._judge_scanner(digest, lives=lives)
             self._judge_cleanup(digest, lives=lives)
+        for digest, facts in self.registry.versions.items():
+            if facts["subject"]:
+                self._judge_cleanup(digest, lives=True)
         self._judge_tags()
         for digest in once:
             self._judge_attestations(digest)

@@ -12,7 +12,14 @@ from services.cleanup.app import build
 from shared.clock import rfc3339
 from shared.events import Event
 from shared.events.attestations import AdmissionDecided
-from shared.events.images import ImageDeleted, ImagePulled, ImagePushed, ImageUntagged, RepositoryState
+from shared.events.images import (
+    ImageDeleted,
+    ImagePulled,
+    ImagePushed,
+    ImageUntagged,
+    ReferrerAttached,
+    RepositoryState,
+)
 from shared.names import manifest_object
 from tests.support.clock import EPOCH
 from tests.support.events import said
@@ -81,6 +88,18 @@ async def house() -> AsyncGenerator[House]:
 def pushed(letter: str, days: float, tag: str = "", **more: Any) -> ImagePushed:
     content = {"image": "app", "digest": digest(letter), "tag": tag, "media_type": "m", "size": 5, **more}
     return ImagePushed(**AT, uploaded=rfc3339(EPOCH - days * DAY), **content)
+
+
+def attached(letter: str, to: str) -> ReferrerAttached:
+    return ReferrerAttached(
+        **AT, image="app", digest=digest(letter), subject_digest=digest(to), artifact_type="a", size=2
+    )
+
+
+def admitted(*running: str) -> AdmissionDecided:
+    return AdmissionDecided(
+        project="demo", uid="1", cluster="c1", namespace="shop", allowed=True, running=running, images=running
+    )
 
 
 async def test_the_plan_names_what_is_old_and_keeps_the_newest(house: House) -> None:
@@ -217,18 +236,64 @@ async def test_a_repositorys_dry_run_switch_holds_for_runs_that_do_not_say_other
 async def test_what_was_admitted_lately_stays_and_pulls_are_remembered(house: House) -> None:
     await house.hear(pushed("a", 50), pushed("b", 40), pushed("c", 31))
     await house.hear(ImagePulled(**AT, image="app", digest=digest("b"), count=1, last_pulled="2026-01-01"))
-    decided = AdmissionDecided(
-        project="demo",
-        uid="1",
-        cluster="c1",
-        namespace="shop",
-        allowed=True,
-        images=(f"localhost:5000/demo/web/app@{digest('a')}", "docker.io/library/nginx:latest", "BAD"),
-    )
-    await house.hear(decided)
+    await house.hear(admitted(f"demo/local/web/app@{digest('a')}", "BAD", "demo/local/web/app"))
     assert await house.plan(POLICIES) == (["b"], ["a", "c"])
     await house.memory.clock.advance(31 * DAY)
     assert await house.plan(POLICIES) == (["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize(
+    "running",
+    [
+        f"other/local/web/app@{digest('a')}",
+        f"demo/elsewhere/web/app@{digest('a')}",
+        f"demo/local/old/app@{digest('a')}",
+        f"demo/local/web/worker@{digest('a')}",
+    ],
+)
+async def test_what_runs_is_kept_where_it_lies_and_nowhere_else(house: House, running: str) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40), admitted(running))
+    assert await house.plan(POLICIES) == (["a"], ["b"])
+
+
+async def test_an_image_that_was_let_in_by_name_only_is_not_taken_for_ours(house: House) -> None:
+    foreign = AdmissionDecided(project="demo", uid="1", allowed=True, images=(f"docker.io/demo/web/app@{digest('a')}",))
+    await house.hear(pushed("a", 50), pushed("b", 40), foreign)
+    assert await house.plan(POLICIES) == (["a"], ["b"])
+
+
+async def test_what_was_attached_stays_with_its_subject_and_goes_with_it(house: House) -> None:
+    untagged = {"u": {"action": "DELETE", "condition": {"tagState": "UNTAGGED"}}}
+    await house.hear(pushed("a", 50, "v1"), attached("b", to="a"))
+    assert await house.plan(untagged) == ([], ["b"])
+    await house.hear(ImageUntagged(**AT, image="app", tag="v1", digest=digest("a")))
+    assert await house.plan(untagged) == (["a", "b"], [])
+    _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": untagged})
+    assert (run["count"], run["sizeBytes"]) == (2, 7)
+
+
+@pytest.mark.parametrize("order", ["asd", "ads", "sad", "sda", "das", "dsa"])
+async def test_what_was_attached_to_something_that_is_gone_goes_by_any_deletion_in_its_package(
+    house: House, order: str
+) -> None:
+    heard = {
+        "a": (attached("b", to="a"), 2),
+        "s": (pushed("a", 5, "v1"), 1),
+        "d": (ImageDeleted(**AT, image="app", digest=digest("a"), tags=("v1",)), 3),
+    }
+    for event, generation in map(heard.__getitem__, order):
+        await house.hear(event, generation=generation)
+    assert await house.plan(POLICIES) == (["b"], [])
+    elsewhere = {"old": {"action": "DELETE", "condition": {"packageNamePrefixes": ["worker"]}}}
+    assert await house.plan(elsewhere) == ([], [])
+    kept = {**POLICIES, "all": {"action": "KEEP", "condition": {"tagState": "UNTAGGED"}}}
+    assert await house.plan(kept) == ([], ["b"])
+
+
+async def test_what_was_attached_and_is_deleted_stays_gone(house: House) -> None:
+    await house.hear(ImageDeleted(**AT, image="app", digest=digest("b")), generation=5)
+    await house.hear(attached("b", to="a"), generation=2)
+    assert await house.plan({"all": {"action": "DELETE", "condition": {}}}) == ([], [])
 
 
 async def test_an_index_protects_what_it_lists(house: House) -> None:
