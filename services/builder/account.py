@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from yarl import URL
 
 from services.builder.errors import NoRuntime
 from shared.clock import Clock
@@ -57,6 +58,11 @@ class BuildAccount:
         self._session = session
         self._token = ""
         self._until = 0.0
+
+    @property
+    def origin(self) -> URL:
+        """The server that its tokens come from."""
+        return URL(self._key.token_uri).origin()
 
     async def token(self) -> str:
         """An access token with at least five minutes to live; raises aiohttp.ClientError."""

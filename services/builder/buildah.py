@@ -6,8 +6,8 @@ A Dockerfile is a language of its own; buildah speaks it, and needs no daemon.
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -16,7 +16,11 @@ from services.builder.account import BuildAccount, write_auth_file
 from services.builder.buildfile import BuildStep
 from services.builder.errors import BuildfileInvalid, NoRuntime, PushFailed
 from services.builder.references import parse_reference
-from services.builder.sandbox.oci import RunningStep
+from services.builder.sandbox import Limits, Network
+from services.builder.sandbox.cgroups import Cgroups
+from services.builder.sandbox.confine import Confinement
+from services.builder.sandbox.container import seccomp
+from services.builder.sandbox.oci import OciSandbox, RunningStep, started
 from services.builder.workspace import WORKSPACE, Workspace
 from shared.digest import Digest
 
@@ -28,15 +32,25 @@ _ALONE = ("--no-cache", "--pull", "-q", "--quiet", "--squash")
 _TRUST = {"default": [{"type": "insecureAcceptAnything"}]}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Buildah:
-    """buildah for one build: image store, credentials and trust policy lie in the build's folder."""
+    """buildah for one build: image store, credentials and trust policy lie in the build's folder.
+
+    It is confined as a container runtime is, and has a network of the build's own in which our registry is found under
+    its name. So neither a FROM line nor an ADD of an address leads where steps may not go.
+    """
 
     workspace: Workspace
     account: BuildAccount | None
     home: str
     """Host and port of the registry that the account belongs to, and the build's project: nowhere else it logs in."""
-    runtime: Path
+    sandbox: OciSandbox
+    limits: Limits
+    connect: Callable[[], Awaitable[Network]]
+    """Makes the network."""
+    _network: Network | None = field(default=None, init=False)
+    _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _runs: int = field(default=0, init=False)
 
     @staticmethod
     def wanted(name: str) -> bool:
@@ -61,12 +75,17 @@ class Buildah:
 
     async def push(self, image: str) -> str:
         """Push an image that the build made; returns the digest the registry has it by. Raises PushFailed."""
-        digest_file = self.workspace.folder / "digest"
+        digest_file = self.workspace.folder / "buildah" / "digest"
         running = await self._run(self._push(image, digest_file))
         said = await _last(running.output())
         if await running.wait() != 0:
             raise PushFailed(f"push of {image}: {said}")
-        return Digest.parse((await asyncio.to_thread(digest_file.read_text)).strip())
+        return Digest.parse(await asyncio.to_thread(_read_digest, digest_file))
+
+    async def close(self) -> None:
+        """Let the network go."""
+        if self._network is not None:
+            await self._network.close()
 
     def _build(self, arguments: list[str], directory: str) -> list[str]:
         options: list[str] = []
@@ -82,10 +101,13 @@ class Buildah:
         if len(arguments) != 1:
             raise BuildfileInvalid("docker build takes its options first, then one context directory")
         self._within(options, directory)
-        isolation = (
-            ["--isolation", "oci", "--runtime", str(self.runtime)] if os.geteuid() == 0 else ["--isolation", "chroot"]
-        )
-        return ["build", "--layers", *isolation, *options, str(self._place(arguments[0], directory))]
+        return ["build", "--layers", *self._isolation(), *options, str(self._place(arguments[0], directory))]
+
+    def _isolation(self) -> list[str]:
+        """RUN lines have a container of their own within the confinement, and its network."""
+        without = ["--runtime-flag", "cgroup-manager=disabled"] if self.sandbox.binary.name == "crun" else []
+        filter_ = ["--security-opt", "seccomp=/etc/containers/seccomp.json", "--cap-drop", "CAP_NET_RAW"]
+        return ["--isolation", "oci", "--runtime", str(self.sandbox.binary), *without, "--network", "host", *filter_]
 
     def _within(self, options: list[str], directory: str) -> None:
         """Dockerfiles are named relative to the step's directory; docker reads them so, buildah from its own."""
@@ -112,43 +134,75 @@ class Buildah:
         if shutil.which("buildah") is None:
             raise NoRuntime("this build needs buildah, which is not installed here: install the package buildah")
         verb, *rest = command
+        self._runs += 1
+        place = self.workspace.fresh(f"buildah-{self._runs}")
         folder = self.workspace.folder / "buildah"
-        await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
-        where = ["--root", str(folder / "store"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
-        process = await asyncio.create_subprocess_exec(
-            *_alone(),
-            *("buildah", *where, verb, *await self._trust(folder, verb), *rest),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
-            cwd=self.workspace.shared,
-            start_new_session=True,
+        await asyncio.to_thread(self._prepare, place, folder)
+        login = await self.login(place) if verb in {"build", "push"} else []
+        network = await self._connected()
+        hosts, resolver = network.write_files(place / "etc")
+        assert hosts.parent == resolver.parent  # noqa: S101 - both are in the /etc that it gets
+        name = f"{self.workspace.folder.name}-{place.name}"
+        groups = await asyncio.to_thread(self.sandbox.cgroups.make, name, self.limits)
+        confinement = Confinement(
+            users=self.sandbox.users,
+            view=place / "view",
+            folders=(self.workspace.shared, folder, place, self.sandbox.binary.parent),
+            network=network.namespace,
+            etc=place / "etc",
+            groups=groups,
         )
-        return RunningStep(process)
+        where = ["--root", str(folder / "store"), "--runroot", "/run/containers", "--storage-driver", "vfs"]
+        inside = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(self.workspace.shared)]
+        program = [*inside, "buildah", *where, verb, *login, *rest]
+        return await started(confinement, program, {"HOME": "/root"}, lambda: Cgroups.remove(groups))
 
-    async def _trust(self, folder: Path, verb: str) -> list[str]:
-        """Which registries are believed, and the login for ours."""
-        if verb not in {"build", "push"}:
-            return []
-        policy, auth = folder / "policy.json", folder / "auth.json"
-        await asyncio.to_thread(policy.write_bytes, orjson.dumps(_TRUST))
+    def _prepare(self, place: Path, folder: Path) -> None:
+        """Make the store, and the /etc that this run has."""
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            self.sandbox.users.give(folder)
+        containers = place / "etc" / "containers"
+        containers.mkdir(parents=True)
+        (place / "view").mkdir()
+        host = self.home.partition("/")[0]
+        plain = f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' if self._plain() else ""
+        files = {
+            "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+            "group": "root:x:0:\nnogroup:x:65534:\n",
+            "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+            "containers/registries.conf": f"unqualified-search-registries = []\n{plain}",
+            "containers/containers.conf": "[containers]\ndefault_ulimits = []\n",
+            "containers/policy.json": orjson.dumps(_TRUST).decode(),
+            "containers/seccomp.json": orjson.dumps(seccomp()).decode(),
+        }
+        for name, content in files.items():
+            (place / "etc" / name).write_text(content)
+
+    async def login(self, place: Path) -> list[str]:
+        """The words that give buildah the login for our registry; written into a folder of one run's own."""
+        auth = place / "auth.json"
         if self.account is not None:
             write_auth_file(auth, self.home, await self.account.token())
         else:
             await asyncio.to_thread(auth.write_bytes, b"{}")
-        plain = ["--tls-verify=false"] if parse_reference(f"{self.home}/any").local else []
-        return ["--authfile", str(auth), "--signature-policy", str(policy), *plain]
+        self.sandbox.users.give(auth)
+        return ["--authfile", str(auth)]
+
+    def _plain(self) -> bool:
+        return parse_reference(f"{self.home}/any").local
+
+    async def _connected(self) -> Network:
+        async with self._connecting:
+            if self._network is None:
+                self._network = await self.connect()
+            return self._network
 
 
-def _alone() -> list[str]:
-    """A mount and process namespace around buildah, so that nothing of it outlives the worker."""
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    inside = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
-    return [
-        *("setpriv", "--pdeathsig", "KILL", "unshare", *user, "--mount", "--pid", "--fork", "--kill-child"),
-        *("--mount-proc", "--propagation", "private", "sh", "-c", inside, "sh"),
-    ]
+def _read_digest(file: Path) -> str:
+    """What buildah wrote, from a folder that is not the worker's own: no link is followed, and little is read."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as opened:
+        return opened.read(200).strip()
 
 
 async def _last(output: AsyncIterator[bytes]) -> str:

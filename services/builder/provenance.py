@@ -19,7 +19,7 @@ class Origin:
     source: str
     """Name of the object with the source; its last part is the SHA-256. Empty: none."""
     network: str
-    """`host` or `none`: whether steps could reach anything."""
+    """`internet` or `none`: whether steps could reach anything."""
 
 
 def statement(record: Record, request: BuildRequest, origin: Origin, finished: str) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from services.builder.account import BuildAccount
 from services.builder.errors import ImageUnavailable
-from services.builder.references import Reference
+from services.builder.references import Reference, parse_reference
+from services.builder.web import Refused, Web, parsed
 from shared.digest import Digest
 
 MAX_MANIFEST = 8 * 1024 * 1024
+MAX_TOKEN = 64 * 1024
 MAX_LAYER = 16 * 1024**3
 PIECE = 256 * 1024
 
@@ -37,18 +40,16 @@ class RegistryClient:
     The account may pull in every project. Whoever may build in one must not come by the images of another through it.
     """
 
-    def __init__(
-        self, session: aiohttp.ClientSession, home: str, account: BuildAccount | None, project: str = ""
-    ) -> None:
+    def __init__(self, web: Web, home: str, account: BuildAccount | None, project: str = "") -> None:
         """`home` is that registry's host and port; without a project all pulls are anonymous."""
-        self._session = session
+        self._web = web
         self._home = home
         self._account = account
         self._project = project
 
     def within(self, project: str) -> "RegistryClient":
         """The same for the builds of a project."""
-        return RegistryClient(self._session, self._home, self._account, project)
+        return RegistryClient(self._web, self._home, self._account, project)
 
     async def manifest(self, reference: Reference) -> tuple[Digest, dict[str, Any]]:
         """The image manifest for this machine, through an index where there is one. Raises ImageUnavailable."""
@@ -98,15 +99,17 @@ class RegistryClient:
         return content
 
     async def _open(self, reference: Reference, path: str) -> aiohttp.ClientResponse:
-        scheme = "http" if reference.local else "https"
-        address = f"{scheme}://{reference.host}/v2/{reference.name}/{path}"
+        address = parsed(f"{_scheme(reference)}://{reference.host}/v2/{reference.name}/{path}")
+        own = reference.host == self._home
         headers = {"Accept": _ACCEPT}
         try:
-            answer = await self._session.get(address, headers=headers)
+            answer = await self._web.get(address, headers, own=own)
             if answer.status == 401:
                 answer.release()
                 token = await self._token_for(reference, answer.headers.get("WWW-Authenticate", ""))
-                answer = await self._session.get(address, headers={**headers, "Authorization": f"Bearer {token}"})
+                answer = await self._web.get(address, {**headers, "Authorization": f"Bearer {token}"}, own=own)
+        except Refused as refused:
+            raise ImageUnavailable(f"{reference}: {refused}") from None
         except (aiohttp.ClientError, TimeoutError) as away:
             raise ImageUnavailable(f"{reference}: {type(away).__name__}") from None
         if answer.status != 200:
@@ -116,20 +119,58 @@ class RegistryClient:
 
     async def _token_for(self, reference: Reference, challenge: str) -> str:
         """Follow a Bearer challenge; anonymous except at home, in the build's own project."""
-        found = dict(_PARAMETER.findall(challenge))
-        if not challenge.lower().startswith("bearer ") or "realm" not in found:
-            raise ImageUnavailable(f"{reference}: the registry wants a login of a kind this builder does not speak")
+        realm, service = _challenged(reference, challenge)
+        own = reference.host == self._home and self.trusts(realm)
+        if not own and realm.scheme != "https" and not reference.local:
+            raise ImageUnavailable(f"{reference}: the registry's token service is not at an https address")
         headers: dict[str, str] = {}
-        at_home = reference.host == self._home and reference.name.partition("/")[0] == self._project
-        if at_home and self._account is not None:
+        if own and reference.name.partition("/")[0] == self._project and self._account is not None:
             login = aiohttp.encode_basic_auth("oauth2accesstoken", await self._account.token())
             headers = {"Authorization": login}
-        query = {"service": found.get("service", ""), "scope": f"repository:{reference.name}:pull"}
-        async with self._session.get(found["realm"], params=query, headers=headers) as answer:
+        query = {"service": service, "scope": f"repository:{reference.name}:pull"}
+        async with await self._web.get(realm.update_query(query), headers, own=own) as answer:
             if answer.status != 200:
                 raise ImageUnavailable(f"{reference}: the token service answered {answer.status}")
-            said = orjson.loads(await answer.read())
-        return str(said.get("token") or said.get("access_token", ""))
+            content = await answer.content.read(MAX_TOKEN)
+        try:
+            said = orjson.loads(content)
+            token = str(said.get("token") or said.get("access_token", ""))
+        except (ValueError, AttributeError):
+            raise ImageUnavailable(f"{reference}: the token service did not answer with a token") from None
+        if not token.isascii() or not token.isprintable():
+            raise ImageUnavailable(f"{reference}: the token service did not answer with a token")
+        return token
+
+    def trusts(self, realm: URL) -> bool:
+        """Whether a token service is ours: on our registry's host, or where the account's tokens come from."""
+        home = parse_reference(f"{self._home}/any")
+        if realm.scheme != _scheme(home) and realm.scheme != "https":
+            return False
+        return realm.host == parsed(f"http://{self._home}").host or (
+            self._account is not None and realm.origin() == self._account.origin
+        )
+
+    async def realm_at_home(self) -> URL | None:
+        """The token service that our registry sends clients to; None where it cannot be asked or names none of ours."""
+        reference = parse_reference(f"{self._home}/any")
+        try:
+            async with await self._web.get(parsed(f"{_scheme(reference)}://{self._home}/v2/"), {}, own=True) as answer:
+                realm, _ = _challenged(reference, answer.headers.get("WWW-Authenticate", ""))
+        except (Refused, ImageUnavailable, aiohttp.ClientError, TimeoutError):
+            return None
+        return realm if self.trusts(realm) else None
+
+
+def _scheme(reference: Reference) -> str:
+    return "http" if reference.local else "https"
+
+
+def _challenged(reference: Reference, challenge: str) -> tuple[URL, str]:
+    """Where a Bearer challenge sends clients, and the service that it names."""
+    found = dict(_PARAMETER.findall(challenge))
+    if not challenge.lower().startswith("bearer ") or "realm" not in found:
+        raise ImageUnavailable(f"{reference}: the registry wants a login of a kind this builder does not speak")
+    return parsed(found["realm"]), found.get("service", "")
 
 
 def _checked(content: bytes, digest: Digest, reference: Reference) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import structlog
+from yarl import URL
 
 from services.builder.account import BuildAccount
 from services.builder.buildah import Buildah
@@ -26,8 +27,12 @@ from services.builder.images import ImageStore
 from services.builder.log import Log
 from services.builder.provenance import Origin, statement
 from services.builder.record import CANCELLED, FAILURE, INTERNAL_ERROR, SUCCESS, TIMEOUT, WORKING, Record, StepRecord
+from services.builder.references import parse_reference
+from services.builder.registry import RegistryClient
+from services.builder.sandbox import Limits, Network
+from services.builder.sandbox.network import Door, Networks
 from services.builder.sandbox.oci import OciSandbox
-from services.builder.steps import Limits, Outcome, Steps, label
+from services.builder.steps import Outcome, Steps, label
 from services.builder.store import Builds
 from services.builder.workspace import Workspace, fetch_source
 from shared.blobs import Blobs
@@ -65,13 +70,20 @@ class Worker:
     journal: Journal
     clock: Clock
     sandbox: OciSandbox
+    networks: Networks
     images: ImageStore
+    pulls: RegistryClient
     account: BuildAccount | None
     registry: str
     """Host and port of the registry that the build account belongs to."""
     address: str
     """How this builder calls itself in provenance."""
     limits: Limits
+
+    @property
+    def scheme(self) -> str:
+        """How our registry is spoken to."""
+        return "http" if parse_reference(f"{self.registry}/any").local else "https"
 
     async def run(self, record: Record, request: BuildRequest, cause: Cause) -> None:
         """Run one attempt at a build that is marked as working; its end is durable on return."""
@@ -88,21 +100,28 @@ class Attempt:
         self._record = record
         self._request = request
         self._cause = Cause(f"{cause.id}/{record.attempt}", cause.actor, cause.traceparent)
-        self._workspace = Workspace(worker.folder / "builds" / f"{record.id}-{record.attempt}")
+        self._workspace = Workspace(worker.folder / "builds" / f"{record.id}-{record.attempt}", worker.sandbox.users)
         place = (record.project, record.id, record.attempt)
         self._log = Log(worker.blobs, worker.journal, worker.clock, place, self._cause)
         home = f"{worker.registry}/{record.project}"
-        self._buildah = Buildah(self._workspace, worker.account, home, worker.sandbox.binary)
-        self._steps = Steps(
-            request=request,
+        self._network: Network | None = None
+        self._steps: Steps | None = None
+        self._buildah = Buildah(
+            self._workspace, worker.account, home, worker.sandbox, worker.limits, self._network_with_registry
+        )
+
+    def _made_steps(self, network: Network) -> Steps:
+        return Steps(
+            request=self._request,
             workspace=self._workspace,
-            sandbox=worker.sandbox,
-            images=worker.images,
+            sandbox=self._worker.sandbox,
+            images=self._worker.images,
             buildah=self._buildah,
-            project=record.project,
-            limits=worker.limits,
+            project=self._record.project,
+            limits=self._worker.limits,
+            network=network,
             write=self._log.write,
-            prefix=f"{record.id}-{record.attempt}",
+            prefix=f"{self._record.id}-{self._record.attempt}",
         )
 
     async def run(self) -> None:
@@ -116,10 +135,18 @@ class Attempt:
         finally:
             flushing.cancel()
             await asyncio.gather(flushing, return_exceptions=True)
-            await self._steps.kill_all()
-            await asyncio.to_thread(self._workspace.remove)
+            await self._put_away()
         self._log.write("", f"{ended.status}{f': {ended.reason}' if ended.reason else ''}".encode())
         await self._finish(ended, images, provenance, await self._log.close())
+
+    async def _put_away(self) -> None:
+        """Whatever runs, the networks and the folder."""
+        if self._steps is not None:
+            await self._steps.kill_all()
+        await self._buildah.close()
+        if self._network is not None:
+            await self._network.close()
+        await asyncio.to_thread(self._workspace.remove)
 
     async def _work(self) -> tuple[dict[str, str], str]:
         """Everything that the build's timeout covers. Raises Ended."""
@@ -160,9 +187,19 @@ class Attempt:
     async def _build(self) -> tuple[dict[str, str], str]:
         await asyncio.to_thread(self._workspace.prepare)
         source = await fetch_source(self._worker.blobs, self._record.project, self._request, self._workspace)
-        await self._run_steps()
+        if self._worker.networks.refusal:
+            self._log.write("", self._worker.networks.refusal.encode())
+        self._network = await self._worker.networks.make()
+        self._steps = self._made_steps(self._network)
+        await self._run_steps(self._steps)
         images = {image: await self._pushed(image) for image in self._request.all_images()}
         return images, await self._write_provenance(images, source)
+
+    async def _network_with_registry(self) -> Network:
+        """For buildah: our registry and its token service are found in it, wherever they are."""
+        found = URL(f"{self._worker.scheme}://{self._worker.registry}"), await self._worker.pulls.realm_at_home()
+        doors = [Door(at.host, at.port) for at in found if at is not None and at.host and at.port]
+        return await self._worker.networks.make(tuple(dict.fromkeys(doors)))
 
     async def _pushed(self, image: str) -> str:
         self._log.write("", f"Pushing {image}".encode())
@@ -170,7 +207,7 @@ class Attempt:
         self._log.write("", f"Pushed {image}@{digest}".encode())
         return digest
 
-    async def _run_steps(self) -> None:
+    async def _run_steps(self, steps: Steps) -> None:
         """Each step begins when those it waits for have ended. The first failure ends all."""
         order = predecessors(self._request.steps)
         ended = [asyncio.Event() for _ in order]
@@ -178,7 +215,7 @@ class Attempt:
         async def one(position: int) -> None:
             for awaited in sorted(order[position]):
                 await ended[awaited].wait()
-            await self._run_step(position)
+            await self._run_step(steps, position)
             ended[position].set()
 
         running = [asyncio.create_task(one(position)) for position in range(len(order))]
@@ -189,12 +226,12 @@ class Attempt:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _run_step(self, position: int) -> None:
+    async def _run_step(self, steps: Steps, position: int) -> None:
         step = self._request.steps[position]
         name = label(position, step)
         self._log.write(name, f"Starting {name}: {step.name}".encode())
         started = self._worker.clock.now()
-        outcome = await self._steps.run(position)
+        outcome = await steps.run(position)
         self._log.write(name, f"Finished {name} with exit code {outcome.exit_code}".encode())
         status = _status(step, outcome)
         await self._note_step(
@@ -235,7 +272,7 @@ class Attempt:
     async def _write_provenance(self, images: dict[str, str], source: str) -> str:
         worker = self._worker
         record = self._record.model_copy(update={"images": images})
-        origin = Origin(worker.address, source, "host" if worker.limits.network else "none")
+        origin = Origin(worker.address, source, "internet" if worker.networks.slirp else "none")
         content = orjson.dumps(statement(record, self._request, origin, rfc3339(worker.clock.now())))
         name = f"builder/provenance/{record.project}/{record.id}/{record.attempt}.json"
         await worker.blobs.put(name, content)

@@ -12,20 +12,10 @@ from services.builder.durations import seconds
 from services.builder.images import ImageStore, StepImage
 from services.builder.lines import Lines
 from services.builder.references import parse_reference
-from services.builder.sandbox import Mount, Running, Sandbox, StepSpec
+from services.builder.sandbox import Limits, Mount, Network, Running, Sandbox, StepSpec
 from services.builder.workspace import Workspace, directory_of
 
 SCRIPT = "/builder/script"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one step may use."""
-
-    memory: int
-    """Bytes; 0: as much as there is."""
-    processes: int
-    network: bool
 
 
 @dataclass(frozen=True)
@@ -75,6 +65,7 @@ class Steps:
     buildah: Buildah
     project: str
     limits: Limits
+    network: Network
     write: Callable[[str, bytes], None]
     """Takes a step's label and one line of its output."""
     prefix: str
@@ -89,7 +80,14 @@ class Steps:
             return await self._run(position, step)
 
     async def _run(self, position: int, step: BuildStep) -> Outcome:
-        running, digest = await self._start(position, step)
+        if Buildah.wanted(step.name):
+            return await self._to_the_end(position, await self.buildah.start(step.args, directory_of(step)))
+        async with self.images.use(parse_reference(step.name), self.project) as image:
+            spec = await asyncio.to_thread(self._spec, position, step, image)
+            return await self._to_the_end(position, await self.sandbox.start(spec), image.digest)
+
+    async def _to_the_end(self, position: int, running: Running, digest: str = "") -> Outcome:
+        step = self.request.steps[position]
         self._running[position] = running
         limit = seconds(step.timeout) if step.timeout else None
         try:
@@ -106,12 +104,6 @@ class Steps:
         """End whatever runs."""
         await asyncio.gather(*(running.kill() for running in list(self._running.values())))
 
-    async def _start(self, position: int, step: BuildStep) -> tuple[Running, str]:
-        if Buildah.wanted(step.name):
-            return await self.buildah.start(step.args, directory_of(step)), ""
-        image = await self.images.ready(parse_reference(step.name), self.project)
-        return await self.sandbox.start(await asyncio.to_thread(self._spec, position, step, image)), image.digest
-
     def _spec(self, position: int, step: BuildStep, image: StepImage) -> StepSpec:
         scratch = self.workspace.scratch(position)
         mounts = self.workspace.mounts(self.request, step)
@@ -125,9 +117,8 @@ class Steps:
             environment=("HOME=/builder/home", *image.environment, *self.request.options.env, *step.env),
             directory=directory_of(step),
             mounts=mounts,
-            memory=self.limits.memory,
-            processes=self.limits.processes,
-            network=self.limits.network,
+            limits=self.limits,
+            network=self.network,
         )
 
     async def _copy_output(self, name: str, running: Running) -> None:

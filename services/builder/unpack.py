@@ -1,9 +1,11 @@
-"""Unpacks one image layer into a directory: `python -m services.builder.unpack DIRECTORY LIMIT < LAYER`.
+"""Unpacks one image layer into a directory: `python -m services.builder.unpack DIRECTORY LIMIT [USERS] < LAYER`.
 
 A process of its own, because it changes its root to the directory first: no path and no link in a hostile layer can
-then lead out of it, whatever this code overlooks. Whiteouts remove what lower layers brought.
+then lead out of it, whatever this code overlooks. Before that it enters the user namespace USERS, so that it is not
+root of this machine, and what it makes belongs to nobody here. Whiteouts remove what lower layers brought.
 """
 
+import ctypes
 import gzip
 import io
 import os
@@ -22,6 +24,8 @@ MAX_RATIO = 200
 """Unpacked bytes to packed ones. Real layers stay below 30."""
 RATIO_FROM = 64 * 1024 * 1024
 """Small layers of zeros are harmless."""
+
+_USER_NAMESPACE = 0x10000000
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -121,16 +125,28 @@ def _remove(path: str) -> None:
             pass
 
 
+def _become_nobody(namespace: str) -> None:
+    """Become root of a user namespace, who is nobody in particular outside of it."""
+    with open(namespace, "rb") as opened:  # noqa: PTH123 - a descriptor of another process
+        if ctypes.CDLL(None, use_errno=True).setns(opened.fileno(), _USER_NAMESPACE) != 0:
+            raise OSError(ctypes.get_errno(), "cannot enter the user namespace")
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def main(arguments: list[str]) -> int:
     """Unpack standard input; the exit code is 0, or 1 with the reason on standard error."""
-    directory, limit = arguments
+    directory, limit, *users = arguments
     # What would be imported in mid-work is loaded while the real root is still there.
     "".encode("idna")
     layer = sys.stdin.buffer
     packed = os.fstat(layer.fileno()).st_size
     os.umask(0)
-    os.chroot(directory)
-    os.chdir("/")
+    os.chdir(directory)
+    for namespace in users:
+        _become_nobody(namespace)
+    os.chroot(".")
     try:
         unpack(layer, packed, int(limit))
     except LayerRefused as refused:

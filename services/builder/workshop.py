@@ -1,7 +1,8 @@
 """The workshop: whether this replica can run builds, found out at its start, and what it runs them with."""
 
 import asyncio
-import shutil
+import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import structlog
 
 from services.builder.account import BuildAccount, KeyFile
 from services.builder.errors import NoRuntime
-from services.builder.images import ImageStore
+from services.builder.images import Budget, ImageStore
+from services.builder.reach import Reach
 from services.builder.registry import RegistryClient
 from services.builder.runner import Worker
-from services.builder.sandbox.probe import find_sandbox
+from services.builder.sandbox import Limits, Users
+from services.builder.sandbox.cgroups import Cgroups
+from services.builder.sandbox.network import Networks
+from services.builder.sandbox.probe import find_sandbox, require_programs
 from services.builder.settings import Settings
-from services.builder.steps import Limits
 from services.builder.store import Builds
+from services.builder.web import Web
 from shared.blobs import Blobs
 from shared.clock import Clock, Ids
 from shared.journal import Journal
@@ -49,13 +54,13 @@ class Workshop:
     worker: Worker | None = None
     refusal: str = "the builder is still starting"
     """Why no build can run here; empty where one can."""
-    _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _web: Web | None = field(default=None, init=False)
+    _users: Users | None = field(default=None, init=False)
 
     async def open(self) -> None:
         """Look for a runtime and make the worker. Never fails: what is missing is said to whoever wants a build."""
-        self._session = aiohttp.ClientSession(timeout=_TIMES)
         try:
-            self.worker = await self._worker(self._session)
+            self.worker = await self._worker()
             self.refusal = ""
             log.info("builds can run", runtime=self.worker.sandbox.runtime)
         except NoRuntime as missing:
@@ -63,17 +68,28 @@ class Workshop:
             log.warning("builds cannot run", reason=self.refusal)
 
     async def close(self) -> None:
-        """Let the connections go."""
-        if self._session is not None:
-            await self._session.close()
+        """Let the connections and the user namespace go."""
+        if self._web is not None:
+            await self._web.close()
+        if self._users is not None:
+            self._users.close()
 
-    async def _worker(self, session: aiohttp.ClientSession) -> Worker:
+    async def _worker(self) -> Worker:
         settings, tools = self.settings, self.tools
-        await asyncio.to_thread(_emptied, tools.folder)
-        sandbox = await find_sandbox(tools.folder / "probe", settings.runtimes.split(","))
+        require_programs()
+        reach = Reach.parse(settings.reach)
+        users = self._users = await Users.open(settings.ids)
+        await asyncio.to_thread(_emptied, tools.folder, users)
+        cgroups = await asyncio.to_thread(Cgroups.open, _group(tools.folder))
+        sandbox = await find_sandbox(tools.folder / "probe", users, cgroups, settings.runtimes.split(","))
+        networks = await Networks.open(users, reach, outward=settings.network == "internet")
+        for reason in filter(None, (cgroups.refusal, networks.refusal)):
+            log.warning("steps run with less than was asked for", reason=reason)
+        web = self._web = Web.open(reach, _TIMES)
         key = None if settings.key_file is None else await asyncio.to_thread(KeyFile.read, settings.key_file)
-        account = None if key is None else BuildAccount(key, tools.clock, session)
-        registry = RegistryClient(session, settings.registry, account)
+        account = None if key is None else BuildAccount(key, tools.clock, web.inside)
+        registry = RegistryClient(web, settings.registry, account)
+        budget = Budget(settings.image_bytes, settings.images)
         return Worker(
             name=tools.name,
             folder=tools.folder,
@@ -82,19 +98,45 @@ class Workshop:
             journal=tools.journal,
             clock=tools.clock,
             sandbox=sandbox,
-            images=ImageStore(tools.folder / "images", registry, tools.ids),
+            networks=networks,
+            images=ImageStore(_images(tools.folder, users), registry, tools.ids, users, budget),
+            pulls=registry,
             account=account,
             registry=settings.registry,
             address=tools.address,
-            limits=Limits(settings.memory, settings.processes, settings.network == "host"),
+            limits=limits_of(settings, cgroups),
         )
 
 
-def _emptied(folder: Path) -> None:
-    """Clear what an earlier process of this replica left half done; unpacked images stay."""
+def limits_of(settings: Settings, cgroups: Cgroups) -> Limits:
+    """What a step may use. Raises NoRuntime where the operator wants a limit that cannot be set here."""
+    if not cgroups.places and (settings.memory or settings.processors):
+        raise NoRuntime(f"a limit of memory or processors is set, but {cgroups.refusal}")
+    memory = settings.memory
+    if memory is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return Limits(memory, settings.processes, settings.processors)
+
+
+def _group(folder: Path) -> str:
+    """Unlike that of any other worker on this machine."""
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
+def _images(folder: Path, users: Users) -> Path:
+    """Unpacked images belong to whom the user namespace's root is."""
+    return folder / "images" / str(users.owner)
+
+
+def _emptied(folder: Path, users: Users) -> None:
+    """Clear what an earlier process of this replica left half done; whole unpacked images stay."""
     for leftover in (folder / "builds", folder / "probe"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for name in ("builds", "probe", "images"):
-        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-    for partial in (folder / "images").glob("*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+        users.remove(leftover)
+    images = _images(folder, users)
+    for name in (folder / "builds", folder / "probe", images):
+        name.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for other in (folder / "images").iterdir():
+        if other != images:
+            users.remove(other)
+    for partial in images.glob("*.partial"):
+        users.remove(partial)

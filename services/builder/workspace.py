@@ -1,14 +1,13 @@
 """A build's folder on the worker: the workspace that all steps share, volumes, and each step's scratch."""
 
 import asyncio
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.builder.buildfile import BuildRequest, BuildStep
 from services.builder.errors import BuildfileInvalid, SourceInvalid
 from services.builder.images import unpack_into
-from services.builder.sandbox import Mount
+from services.builder.sandbox import Mount, Users
 from shared.blobs import BlobMissing, Blobs
 
 WORKSPACE = "/workspace"
@@ -19,6 +18,7 @@ class Workspace:
     """The folders of one attempt at one build; everything in it is removed when the attempt ends."""
 
     folder: Path
+    users: Users
 
     @property
     def shared(self) -> Path:
@@ -27,19 +27,30 @@ class Workspace:
 
     def prepare(self) -> None:
         """Make the folders, empty."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.users.remove(self.folder)
         for name in ("workspace", "home", "volumes", "steps"):
             (self.folder / name).mkdir(parents=True, mode=0o700 if name != "workspace" else 0o755)
+        self.users.give(self.shared, self.folder / "home")
 
     def remove(self) -> None:
         """Remove it all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.users.remove(self.folder)
 
     def scratch(self, position: int) -> Path:
         """A fresh folder for one step."""
-        scratch = self.folder / "steps" / str(position)
-        scratch.mkdir(mode=0o700)
-        return scratch
+        return self.fresh(str(position))
+
+    def fresh(self, name: str) -> Path:
+        """A fresh folder of the worker's. Others may pass through it, within a folder where they may not."""
+        made = self.folder / "steps" / name
+        made.mkdir()
+        made.chmod(0o755)
+        return made
+
+    def _volume(self, volume: Path) -> None:
+        if not volume.exists():
+            volume.mkdir()
+            self.users.give(volume)
 
     def mounts(self, request: BuildRequest, step: BuildStep) -> tuple[Mount, ...]:
         """What a step sees besides its image. Raises BuildfileInvalid when two volumes have one path."""
@@ -47,7 +58,7 @@ class Workspace:
         if len(volumes) < len(request.options.volumes) + len(step.volumes):
             raise BuildfileInvalid("two volumes of a step have the same path")
         for name in volumes.values():
-            (self.folder / "volumes" / name).mkdir(exist_ok=True)
+            self._volume(self.folder / "volumes" / name)
         return (
             Mount(self.shared, WORKSPACE),
             Mount(self.folder / "home", "/builder/home"),
@@ -79,7 +90,7 @@ async def fetch_source(blobs: Blobs, project: str, request: BuildRequest, worksp
                 file.write(piece)
     except BlobMissing:
         raise SourceInvalid(f"there is no source {name[:200]!r}") from None
-    complaint = await unpack_into(archive, workspace.shared)
+    complaint = await unpack_into(archive, workspace.shared, workspace.users)
     await asyncio.to_thread(archive.unlink)
     if complaint:
         raise SourceInvalid(f"the source is not a tar archive that can be unpacked: {complaint}")

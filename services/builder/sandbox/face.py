@@ -1,9 +1,12 @@
 """The face of a sandbox: it runs one step in a container of its own."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from services.builder.sandbox.cgroups import Limits
+from services.builder.sandbox.network import Network
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,9 @@ class StepSpec:
     environment: tuple[str, ...]
     directory: str
     mounts: tuple[Mount, ...] = ()
-    memory: int = 0
-    """Bytes; 0: no limit."""
-    processes: int = 4096
-    network: bool = True
-    """False: no interface but a loopback that is down."""
+    limits: Limits = field(default_factory=Limits)
+    network: Network | None = None
+    """None: no interface but a loopback that is down."""
 
 
 class Running(Protocol):

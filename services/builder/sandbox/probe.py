@@ -7,32 +7,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.builder.errors import NoRuntime
+from services.builder.sandbox.cgroups import Cgroups
 from services.builder.sandbox.face import Mount, StepSpec
 from services.builder.sandbox.oci import OciSandbox
+from services.builder.sandbox.users import Users
 
 RUNTIMES = ("crun", "runc")
-NEEDED = ("setpriv", "unshare", "mount")
+NEEDED = ("setpriv", "unshare", "nsenter", "pivot_root", "mount")
 _SECONDS = 20
 
 
-async def find_sandbox(scratch: Path, wanted: Sequence[str] = RUNTIMES) -> OciSandbox:
+async def find_sandbox(scratch: Path, users: Users, cgroups: Cgroups, wanted: Sequence[str] = RUNTIMES) -> OciSandbox:
     """The first runtime of `wanted` that runs a container; raises NoRuntime that says what failed and what helps."""
     await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
-    missing = [program for program in NEEDED if shutil.which(program) is None]
-    if missing:
-        raise NoRuntime(f"{', '.join(missing)} not found: install the packages util-linux and mount")
     failures: list[str] = []
     for name in wanted:
         binary = _binary(name)
         if binary is None:
             failures.append(f"{name} is not installed")
             continue
-        sandbox = OciSandbox(binary, await _version(binary))
+        sandbox = OciSandbox(binary, await _version(binary), users, cgroups)
         complaint = await _trial(sandbox, scratch)
         if complaint is None:
             return sandbox
         failures.append(f"{name} does not run here: {complaint}")
     raise NoRuntime(f"no container runtime works here ({'; '.join(failures)}): install crun or runc")
+
+
+def require_programs() -> None:
+    """Raises NoRuntime when what everything here is started with is missing."""
+    missing = [program for program in NEEDED if _binary(program) is None]
+    if missing:
+        raise NoRuntime(f"{', '.join(missing)} not found: install the packages util-linux and mount")
 
 
 def _binary(name: str) -> Path | None:
@@ -59,7 +65,7 @@ async def _trial(sandbox: OciSandbox, scratch: Path) -> str | None:
 
 def _true_of_this_machine(folder: Path) -> StepSpec:
     for part in ("image", "scratch"):
-        (folder / part).mkdir()
+        (folder / part).mkdir(mode=0o755)
     programs = (Path(path) for path in ("/usr", "/bin", "/lib", "/lib64"))
     return StepSpec(
         name=folder.name,

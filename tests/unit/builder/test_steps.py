@@ -1,7 +1,8 @@
 """Steps beside each other: which may be, and which must not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +11,8 @@ import pytest
 
 from services.builder.buildfile import parse_request
 from services.builder.images import StepImage
-from services.builder.sandbox import StepSpec
-from services.builder.steps import Limits, Steps
+from services.builder.sandbox import Limits, Network, StepSpec, Users
+from services.builder.steps import Steps
 from services.builder.workspace import Workspace
 from shared.digest import Digest
 
@@ -27,10 +28,11 @@ class FakeRunner:
     begun: list[str] = field(default_factory=list[str])
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def ready(self, reference: object, project: str) -> StepImage:
+    @asynccontextmanager
+    async def use(self, reference: object, project: str) -> AsyncGenerator[StepImage]:
         """An image that needs nothing."""
         assert project == "demo"
-        return StepImage(str(reference), Digest.of(b""), self.root, (), ("/bin/sh",), (), "/")
+        yield StepImage(str(reference), Digest.of(b""), self.root, (), ("/bin/sh",), (), "/")
 
     async def start(self, what: StepSpec | list[str], directory: str = "") -> "FakeRunner":
         """Begin a container, or a docker command."""
@@ -69,7 +71,7 @@ def ignored(name: str, line: bytes) -> None:
 async def test_a_docker_build_runs_beside_no_other_step(
     steps: list[dict[str, Any]], together: int, tmp_path: Path
 ) -> None:
-    workspace = Workspace(tmp_path / "build")
+    workspace = Workspace(tmp_path / "build", Users(-1, 0, 1, privileged=False))
     workspace.prepare()
     fake = FakeRunner(tmp_path)
     made = Steps(
@@ -79,7 +81,8 @@ async def test_a_docker_build_runs_beside_no_other_step(
         images=cast("Any", fake),
         buildah=cast("Any", fake),
         project="demo",
-        limits=Limits(0, 10, network=False),
+        limits=Limits(0, 10),
+        network=Network(-1, outward=False),
         write=ignored,
         prefix="b",
     )
