@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from services.registry.acts import Steps
 from services.registry.api.blobs import BlobFace
-from services.registry.api.google.face import google_routes
+from services.registry.api.google.routes import google_routes
 from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
 from services.registry.api.oci import OciFaces, oci_routes
@@ -12,6 +12,7 @@ from services.registry.api.oci_errors import Realm, challenge, spoken_error
 from services.registry.api.uploads import UploadFace, sessions_speak_for_themselves
 from services.registry.attaching import Attaching
 from services.registry.deletion import Deletion
+from services.registry.emptying import Emptying
 from services.registry.handlers import Handlers
 from services.registry.hashing import Hashes
 from services.registry.holdings import Holdings
@@ -49,7 +50,7 @@ def build(parts: Parts) -> Service:
     limits = UploadLimits(settings.upload_seconds, settings.blob_bytes)
     registry = Registry(
         store=store,
-        repositories=Repositories(store, steps, voice, deletion, policies, parts.ids),
+        repositories=Repositories(store, steps, voice, Emptying(store, deletion), policies, parts.ids),
         standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, holdings),
         uploads=Uploads(parts.blobs, holdings, limits, Hashes(OrderedDict()), parts.clock, parts.ids),
         pulls=Pulls(parts.journal, parts.clock, parts.ids, location),
@@ -72,7 +73,7 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
         ListFace(registry),
     )
     app = parts.face(
-        [*google_routes(registry, policies), *oci_routes(registry, faces)],
+        [*google_routes(registry, policies, parts.blobs), *oci_routes(registry, faces)],
         error_body=spoken_error,
         challenge=challenge(Realm(settings.token_realm, settings.token_service or parts.settings.audience)),
         authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),

@@ -91,5 +91,9 @@ class RepositoryExists(AlreadyExists):
     """There is a repository of that name already."""
 
 
+class TagExists(AlreadyExists):
+    """There is a tag of that name already."""
+
+
 class Unsupported(Unimplemented):
     """The registry does not do this, and says what to do instead."""

@@ -37,6 +37,10 @@ class Layout:
         """Hash: `settings` (JSON), and `open`, which names this life of it and goes when deletion begins."""
         return self.keys.of(project, "repository", repository)
 
+    def settings(self, project: str) -> str:
+        """Hash: `vpcsc`, what is set for all repositories of the project."""
+        return self.keys.of(project, "projectsettings")
+
     def deletions(self, partition: str) -> str:
         """Index: `project/repository` whose deletion was begun."""
         return self.keys.at(partition, "deletions")

@@ -94,6 +94,8 @@ class Version:
     updated: str
     generation: int
     """Of the last push or removal of a tag that concerned it."""
+    annotations: dict[str, str] = field(default_factory=dict[str, str])
+    """Words of its owner."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.registry.acts import Act, Change, Deed, Steps
-from services.registry.deletion import Deletion, Guard
-from services.registry.errors import NameUnknown, RepositoryExists, StillHeld
+from services.registry.deletion import Guard
+from services.registry.emptying import Emptying
+from services.registry.errors import NameUnknown, RepositoryExists
 from services.registry.names import ImageName
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.store import Store
 from services.registry.voice import Voice
 from shared.clock import Ids, rfc3339
-from shared.digest import Digest
 from shared.http.errors import FailedPrecondition
 from shared.http.iam import Policies
 from shared.names import partition_of
@@ -26,8 +26,6 @@ UPDATE = "artifactregistry.repositories.update"
 DELETE = "artifactregistry.repositories.delete"
 _METHOD = "google.devtools.artifactregistry.v1.ArtifactRegistry"
 _PAGE = 200
-_ROUNDS = 64
-"""How often the versions of an image are gone through: an index comes before what it lists, nesting is not deep."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Repositories:
     store: Store
     steps: Steps
     voice: Voice
-    deletion: Deletion
+    emptying: Emptying
     policies: Policies
     ids: Ids
 
@@ -91,16 +89,37 @@ class Repositories:
         await self.steps.make(act, decide)
         return await self.get(project, repository)
 
-    async def delete(self, project: str, repository: str, act: Act) -> None:
-        """Delete a repository with all that is in it; raises NameUnknown."""
-        await self._close(project, repository, act)
-        await self.finish_deletion(project, repository, act)
+    async def close(self, project: str, repository: str, act: Act) -> str:
+        """Begin to delete a repository: from now on it takes nothing and shows nothing. Raises NameUnknown.
+
+        Returns which life of the repository ends.
+        """
+        life = ""
+
+        async def decide() -> Change:
+            nonlocal life
+            record = await self.get(project, repository)
+            life = record.life
+            layout = self.store.layout
+            key = layout.repository(project, repository)
+            deed = Deed(f"{_METHOD}.DeleteRepository", self.voice.resource(project, repository), DELETE)
+            return Change(
+                project,
+                repository,
+                checks=(FieldIs(key, "open", record.life),),
+                writes=(DropField(key, "open"), Index(layout.deletions_of(project), f"{project}/{repository}")),
+                events=act.witness(deed),
+            )
+
+        await self.steps.make(act.part("close"), decide)
+        return life
 
     async def finish_deletion(self, project: str, repository: str, act: Act) -> None:
         """Go on with a deletion that was begun; everything that goes is announced."""
+        closed = Guard(checks=self._closed(project, repository))
         while images := await self.store.images(project, repository, "", _PAGE):
             for image in images:
-                await self._empty(ImageName(project, repository, image), act)
+                await self.emptying.empty(ImageName(project, repository, image), act, closed)
         await self._forget_blobs(project, repository)
         await self._remove(project, repository, act)
 
@@ -127,41 +146,6 @@ class Repositories:
             ),
             events=[*self.voice.repository(record, "created"), *act.witness(deed)],
         )
-
-    async def _close(self, project: str, repository: str, act: Act) -> None:
-        async def decide() -> Change:
-            record = await self.get(project, repository)
-            layout = self.store.layout
-            key = layout.repository(project, repository)
-            deed = Deed(f"{_METHOD}.DeleteRepository", self.voice.resource(project, repository), DELETE)
-            return Change(
-                project,
-                repository,
-                checks=(FieldIs(key, "open", record.life),),
-                writes=(DropField(key, "open"), Index(layout.deletions_of(project), f"{project}/{repository}")),
-                events=act.witness(deed),
-            )
-
-        await self.steps.make(act.part("close"), decide)
-
-    async def _empty(self, name: ImageName, act: Act) -> None:
-        for _ in range(_ROUNDS):
-            digests = await self.store.versions(name, "", _PAGE)
-            if not digests:
-                return
-            for digest in digests:
-                await self._delete_unless_listed(name, Digest(digest), act)
-
-    async def _delete_unless_listed(self, name: ImageName, digest: Digest, act: Act) -> None:
-        version = await self.store.version(name, digest)
-        if version is None:
-            return
-        closed = Guard(checks=self._closed(name.project, name.repository))
-        try:
-            # The generation tells this life of the version from one that comes back under the same cause.
-            await self.deletion.delete(name, digest, act.part(f"{name.image}@{digest}/{version.generation}"), closed)
-        except StillHeld:
-            return  # its index goes in this round, and it in the next
 
     async def _forget_blobs(self, project: str, repository: str) -> None:
         layout, state = self.store.layout, self.store.state

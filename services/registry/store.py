@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from services.registry.layout import Layout
 from services.registry.names import ImageName
 from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
@@ -57,6 +59,7 @@ class Store:
             uploaded=found["uploaded"],
             updated=found["updated"],
             generation=int(found["generation"]),
+            annotations=orjson.loads(found.get("annotations", "{}")),
         )
 
     async def images(self, project: str, repository: str, after: str, limit: int) -> list[str]:
@@ -76,6 +79,10 @@ class Store:
         created, updated = await self.state.fields(self.layout.image(name), ("created", "updated"))
         return created or "", updated or ""
 
+    async def image_annotations(self, name: ImageName) -> dict[str, str]:
+        """Words of the image's owner."""
+        return orjson.loads(await self.state.field(self.layout.image(name), "annotations") or "{}")
+
     async def versions(self, name: ImageName, after: str, limit: int) -> list[str]:
         """A page of digests."""
         return await self.state.members(self.layout.versions(name), after=after, limit=limit)
@@ -88,9 +95,9 @@ class Store:
         """A page of tags, in byte order."""
         return await self.state.members(self.layout.tags(name), after=after, limit=limit)
 
-    async def tags_of(self, name: ImageName, digest: str, limit: int = 1000) -> list[str]:
-        """Tags that point at a digest."""
-        return await self.state.members(self.layout.tags_of(name, digest), limit=limit)
+    async def tags_of(self, name: ImageName, digest: str, limit: int = 1000, after: str = "") -> list[str]:
+        """Tags that point at a digest, in byte order."""
+        return await self.state.members(self.layout.tags_of(name, digest), after=after, limit=limit)
 
     async def parents(self, name: ImageName, digest: str, limit: int = 3) -> list[str]:
         """Indexes that list a manifest."""
@@ -112,6 +119,10 @@ class Store:
         """The size of a blob that the repository holds."""
         found = await self.state.field(self.layout.blobs(project, repository), digest)
         return None if found is None else int(found)
+
+    async def held(self, project: str, repository: str, after: str, limit: int) -> list[str]:
+        """A page of the digests of the blobs that a repository holds."""
+        return await self.state.members(self.layout.blob_list(project, repository), after=after, limit=limit)
 
     async def blob_holders(self, project: str, repository: str, digest: str, limit: int = 3) -> list[str]:
         """Manifests that refer to a blob, as `image@digest`."""

@@ -56,12 +56,14 @@ class Contents:
     async def package_json(self, name: ImageName) -> dict[str, Any]:
         """A Package."""
         created, updated = await self.store.image_times(name)
-        return {
+        annotations = await self.store.image_annotations(name)
+        body: dict[str, Any] = {
             "name": self._package(name),
             "displayName": name.image,
             "createTime": created,
             "updateTime": updated,
         }
+        return body | ({"annotations": annotations} if annotations else {})
 
     async def version_json(self, version: Version, *, full: bool) -> dict[str, Any]:
         """A Version; `full` with the tags that point at it."""
@@ -76,6 +78,8 @@ class Contents:
                 "mediaType": version.media_type,
             },
         }
+        if version.annotations:
+            body["annotations"] = version.annotations
         if full:
             tags = await self.store.tags_of(name, version.digest)
             body["relatedTags"] = [self._tag_json(name, tag, version.digest) for tag in tags]

@@ -1,0 +1,147 @@
+"""Repositories and locations over Artifact Registry's v1 API: made, read, changed and deleted."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from services.registry.api.google.listing import Kind, Row, listed
+from services.registry.api.google.places import LOCATION, REPOSITORY, TYPE, Places, read, write
+from services.registry.api.google.repository import CHANGEABLE, RepositoryBody, repository_json
+from services.registry.records import RepositoryRecord, Settings
+from shared.http.bodies import json_body, validated
+from shared.http.call import call_of
+from shared.http.errors import InvalidArgument, NotFound
+from shared.http.masks import apply_mask, check_paths, field_mask
+from shared.http.operations import finished, running
+from shared.http.routes import Route
+from shared.http.translation import json_answer
+from shared.names import REPOSITORY_ID
+
+DELETING_SECONDS = 20.0
+"""How long a deletion is waited for; a longer one goes on by itself, and its operation tells when it has ended."""
+
+_KIND = Kind("repositories", ("name",), ("name", "createTime", "updateTime"))
+_METADATA = {"@type": f"type.googleapis.com/{TYPE}.OperationMetadata"}
+_DELETION = "delete"
+
+
+@dataclass(frozen=True)
+class RepositoryFace:
+    """Answers for `locations`, `repositories` and `operations`."""
+
+    places: Places
+
+    def routes(self) -> list[Route]:
+        """Its paths."""
+        return [
+            # gcloud asks for locations in an older version than for everything else.
+            read("/v1beta2/projects/{project}/locations", self.locations, "locations.list", "ListLocations"),
+            read("/v1/projects/{project}/locations", self.locations, "locations.list", "ListLocations"),
+            read(LOCATION, self.location, "locations.get", "GetLocation"),
+            read(f"{LOCATION}/repositories", self.page, "repositories.list", "ListRepositories"),
+            write("POST", f"{LOCATION}/repositories", self.create, "repositories.create", "CreateRepository"),
+            read(REPOSITORY, self.get, "repositories.get", "GetRepository"),
+            write("PATCH", REPOSITORY, self.patch, "repositories.update", "UpdateRepository"),
+            write("DELETE", REPOSITORY, self.delete, "repositories.delete", "DeleteRepository"),
+            read(f"{LOCATION}/operations/{{operation}}", self.operation, "locations.get", "GetOperation"),
+        ]
+
+    async def locations(self, request: web.Request) -> web.Response:
+        """The one location that this deployment serves."""
+        return json_answer({"locations": [self._location(request)]})
+
+    async def location(self, request: web.Request) -> web.Response:
+        """The same, by name."""
+        self.places.here(request)
+        return json_answer(self._location(request))
+
+    async def page(self, request: web.Request) -> web.Response:
+        """A page of repositories; those that are being deleted are not among them."""
+        project = self.places.here(request)
+        store = self.places.registry.store
+
+        async def rows(after: str, limit: int) -> list[Row]:
+            ids = await store.repositories(project, after, limit)
+            return [(found, self._listed(await store.repository(project, found))) for found in ids]
+
+        return await listed(request, _KIND, rows)
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Make a repository."""
+        project, call, registry = self.places.here(request), call_of(request), self.places.registry
+        repository = request.query.get("repositoryId", request.query.get("repository_id", ""))
+        if not REPOSITORY_ID.fullmatch(repository):
+            raise InvalidArgument("repositoryId is written in small letters, digits and -, at most 63.")
+        if registry.directory.project(project) is None:
+            raise NotFound(f"There is no project {project}.")
+        settings = (await json_body(request, RepositoryBody)).settings()
+        record = await registry.repositories.create(project, repository, settings, registry.act(call, project))
+        return json_answer(self.places.done(request, self._json(record), f"{TYPE}.Repository"))
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One repository."""
+        return json_answer(self._json(await self.places.repository(request)))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Change the fields that the mask names."""
+        project, registry = self.places.here(request), self.places.registry
+        body, paths = await json_body(request), field_mask(request)
+        check_paths(paths or tuple(body), (*CHANGEABLE, "name"))
+
+        def changed(record: RepositoryRecord) -> Settings:
+            wanted = apply_mask(self._json(record), body, [path for path in paths if path != "name"])
+            return validated(RepositoryBody, wanted).settings()
+
+        act = registry.act(call_of(request), project)
+        record = await registry.repositories.update(project, request.match_info["repository"], changed, act)
+        return json_answer(self._json(record))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a repository with all that is in it; what takes long goes on after the answer."""
+        project, repository = self.places.here(request), request.match_info["repository"]
+        repositories = self.places.registry.repositories
+        act = self.places.registry.act(call_of(request), project)
+        life = await repositories.close(project, repository, act)
+        try:
+            async with asyncio.timeout(DELETING_SECONDS):
+                await repositories.finish_deletion(project, repository, act)
+        except TimeoutError:
+            name = f"{self._place(project)}/operations/{_DELETION}.{repository}.{life}"
+            return json_answer(running(name, _METADATA))
+        return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
+
+    async def operation(self, request: web.Request) -> web.Response:
+        """How far a deletion is; other operations are finished when they are answered, and not kept."""
+        project, operation = self.places.here(request), request.match_info["operation"]
+        kind, _, rest = operation.partition(".")
+        repository = rest.rpartition(".")[0]
+        if kind != _DELETION or not REPOSITORY_ID.fullmatch(repository):
+            raise NotFound("There is no such operation: it was finished when it was answered.")
+        name = f"{self._place(project)}/operations/{operation}"
+        record = await self.places.registry.store.repository(project, repository)
+        if record is not None and not record.life:
+            return json_answer(running(name, _METADATA))
+        return json_answer(finished(name, {}, "google.protobuf.Empty", _METADATA))
+
+    async def exists(self, request: web.Request) -> None:
+        """Raises NameUnknown."""
+        await self.places.repository(request)
+
+    def _location(self, request: web.Request) -> dict[str, str]:
+        location = self.places.registry.voice.location
+        return {
+            "name": self._place(request.match_info["project"]),
+            "locationId": location,
+            "displayName": location,
+        }
+
+    def _place(self, project: str) -> str:
+        return f"projects/{project}/locations/{self.places.registry.voice.location}"
+
+    def _json(self, record: RepositoryRecord) -> dict[str, Any]:
+        return repository_json(self.places.registry.voice, record)
+
+    def _listed(self, record: RepositoryRecord | None) -> dict[str, Any] | None:
+        return self._json(record) if record and record.life else None
