@@ -1,6 +1,7 @@
 """Looking up manifests: what a tag points at is asked of state each time, what a digest means never changes."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -29,6 +30,10 @@ class Stored:
     content: bytes
 
 
+Glimpsed = Callable[[Stored | None], None]
+"""Hears the manifest that was asked for, or None where it has to be asked for with patience."""
+
+
 @dataclass
 class Contents:
     """Manifests that were read lately, by project and digest; what one may see is decided before."""
@@ -39,9 +44,8 @@ class Contents:
 
     async def of(self, project: str, digest: Digest) -> bytes:
         """The exact bytes of a manifest; raises Unavailable where the bucket has lost them."""
-        found = self.kept.get((project, digest))
+        found = self.at_hand(project, digest)
         if found is not None:
-            self.kept.move_to_end((project, digest))
             return found
         try:
             content = await self.blobs.content(manifest_object(project, digest))
@@ -49,6 +53,13 @@ class Contents:
             raise Unavailable(f"the bucket does not have the manifest {digest}") from error
         self._keep((project, digest), content)
         return content
+
+    def at_hand(self, project: str, digest: Digest) -> bytes | None:
+        """The same, if it was read lately."""
+        found = self.kept.get((project, digest))
+        if found is not None:
+            self.kept.move_to_end((project, digest))
+        return found
 
     def _keep(self, key: tuple[str, str], content: bytes) -> None:
         if len(content) > LARGEST_REMEMBERED or key in self.kept:
@@ -80,6 +91,15 @@ class Reading:
         """A manifest by tag or digest; raises ManifestUnknown."""
         digest, media_type = await self._resolved(name, reference)
         return Stored(digest, media_type, await self.contents.of(name.project, digest))
+
+    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+        """The same without a task, for what was read lately: state is asked all the same."""
+
+        def hear(found: tuple[Digest, str] | None) -> None:
+            content = self.contents.at_hand(name.project, found[0]) if found else None
+            told(Stored(*found, content) if found and content is not None else None)
+
+        return self.store.peek(name, reference, hear)
 
     async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
         """A page of tags, in byte order; raises NameUnknown."""

@@ -10,7 +10,7 @@ from services.registry.holdings import Held, Holdings
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Reference, Tag
 from services.registry.pushing import Pushing
-from services.registry.reading import Reading, Referrers, Stored
+from services.registry.reading import Glimpsed, Reading, Referrers, Stored
 from shared.digest import Digest
 
 
@@ -19,6 +19,13 @@ class Readable(Protocol):
 
     async def manifest(self, name: ImageName, reference: Reference) -> Stored:
         """A manifest by tag or digest; raises ManifestUnknown."""
+        ...
+
+    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+        """The same without a task: `told` hears the manifest, or None where only `manifest` can say.
+
+        False when this way is closed, now or for this kind of repository; then `told` is never called.
+        """
         ...
 
     async def blob(self, name: ImageName, digest: Digest) -> Held:
@@ -74,6 +81,10 @@ class Standard:
     async def manifest(self, name: ImageName, reference: Reference) -> Stored:
         """A manifest by tag or digest."""
         return await self.reading.manifest(name, reference)
+
+    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+        """A manifest that was read lately."""
+        return self.reading.glimpse(name, reference, told)
 
     async def blob(self, name: ImageName, digest: Digest) -> Held:
         """A blob that the repository holds."""

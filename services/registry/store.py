@@ -1,12 +1,12 @@
 """What the registry remembers: reading it. Changes are steps, made where they are decided."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from services.registry.layout import Layout
-from services.registry.names import ImageName
+from services.registry.names import ImageName, Reference
 from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
 from shared.digest import Digest
 from shared.state import State
@@ -41,6 +41,13 @@ class Store:
         """What a tag points at."""
         text = await self.state.value(self.layout.tag(name, tag))
         return None if text is None else Pointer.parse(text)
+
+    def peek(self, name: ImageName, reference: Reference, told: Callable[[tuple[Digest, str] | None], None]) -> bool:
+        """Digest and media type of what a reference means, without a task; None where that is not known."""
+        if isinstance(reference, Digest):
+            key = self.layout.version(name, reference)
+            return self.state.peek(key, lambda found: told(_typed(reference, found)), field="media_type")
+        return self.state.peek(self.layout.tag(name, reference), lambda found: told(_pointed(found)))
 
     async def media_type(self, name: ImageName, digest: str) -> str | None:
         """The media type of a manifest; None where the image has none of that digest."""
@@ -131,3 +138,14 @@ class Store:
     async def users(self, project: str, digest: str, limit: int = 16) -> list[str]:
         """Repositories of the project that hold a blob."""
         return await self.state.members(self.layout.uses(project, digest), limit=limit)
+
+
+def _typed(digest: Digest, found: object) -> tuple[Digest, str] | None:
+    return (digest, found) if isinstance(found, str) else None
+
+
+def _pointed(found: object) -> tuple[Digest, str] | None:
+    if not isinstance(found, str):
+        return None
+    pointer = Pointer.parse(found)
+    return pointer.digest, pointer.media_type

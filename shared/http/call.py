@@ -10,7 +10,7 @@ from shared.events import Cause, caused_id
 from shared.events.audit import AuditAccess, AuditActivity, AuditDenied
 from shared.http.entries import Asked, Origin, log_entry, service_name
 from shared.http.errors import InsufficientScope, PermissionDenied, Unauthenticated, Unavailable
-from shared.http.gate import OUT_OF_SCOPE, STALE, Authoriser
+from shared.http.gate import OUT_OF_SCOPE, STALE, Authoriser, Ruling
 from shared.http.routes import Audit, Route
 from shared.identity.caller import Caller
 from shared.journal import Journal
@@ -26,6 +26,17 @@ class Counter:
     directory: Authoriser
     journal: Journal | None
     clock: Clock
+
+    def ruling(self, caller: Caller, permission: str, resource: str) -> Ruling:
+        """Whether a call may do something. The only place where that is decided, for the lane as for the handlers."""
+        return self.directory.decide(caller, permission, resource)
+
+    def records(self, route: Route, resource: str, caller: Caller) -> bool:
+        """Whether a read by this caller is to be noted in the audit log."""
+        if self.journal is None or route.audit not in _READS:
+            return False
+        api = service_name(self.service, route.permission)
+        return self.directory.audits(api, route.audit.value, resource, caller.member)
 
 
 @dataclass
@@ -84,11 +95,11 @@ class Call:
 
     async def may(self, permission: str, resource: str) -> bool:
         """Whether the caller has one more permission."""
-        return self.counter.directory.decide(self.caller, permission, resource).allowed
+        return self.counter.ruling(self.caller, permission, resource).allowed
 
     async def require(self, permission: str, resource: str) -> None:
         """Demand one more permission; raises PermissionDenied, noted, or Unauthenticated for anonymous callers."""
-        ruling = self.counter.directory.decide(self.caller, permission, resource)
+        ruling = self.counter.ruling(self.caller, permission, resource)
         if ruling.allowed:
             return
         if ruling.reason == STALE:
@@ -108,10 +119,7 @@ class Call:
     def note_read(self) -> None:
         """Note a read where the audit config of the resource wants to know of it."""
         counter, route = self.counter, self.route
-        if counter.journal is None or self.audited or route.audit not in _READS:
-            return
-        api = service_name(counter.service, route.permission)
-        if not counter.directory.audits(api, route.audit.value, self.resource, self.caller.member):
+        if counter.journal is None or self.audited or not counter.records(route, self.resource, self.caller):
             return
         asked = Asked(method=route.method, resource=self.resource, permission=route.permission, kind=route.audit)
         project = project_of(self.resource)

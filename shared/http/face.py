@@ -11,6 +11,7 @@ from shared.http.call import Counter
 from shared.http.errors import ApiError
 from shared.http.gate import Authenticate, Authoriser, Verifier, bearer
 from shared.http.health import add_health
+from shared.http.lane import Lane
 from shared.http.limits import Limits
 from shared.http.middleware import Challenge, FaceParts, Middleware
 from shared.http.origins import Origins, peer
@@ -30,6 +31,9 @@ class Served:
 
 
 ROUTES: web.AppKey[Served] = web.AppKey("ROUTES", Served)
+
+
+LANE: web.AppKey[Lane] = web.AppKey("LANE", Lane)
 
 
 class FaceMistake(TypeError):
@@ -70,9 +74,9 @@ def face(  # noqa: PLR0913 - these are the parts, each of which a test may want 
     middleware = Middleware(parts)
     app = web.Application(middlewares=[_around(middleware)], client_max_size=limits.body)
     add_health(app, parts.metrics)
-    for route in routes:
-        middleware.declare(app, route, checked(route))
+    declared = [middleware.declare(app, route, checked(route)) for route in routes]
     app[ROUTES] = Served(tuple(routes))
+    app[LANE] = Lane(parts, verifier, middleware.turns, declared)
     return app
 
 
@@ -86,6 +90,8 @@ def checked(route: Route) -> Resource | None:
         raise FaceMistake(f"{where} asks for {route.permission} on nothing: say on which resource")
     if route.audit is not Audit.NONE and not route.method:
         raise FaceMistake(f"{where} is audited and has no method name")
+    if route.glance is not None and (not route.permission or route.audit is not Audit.DATA_READ):
+        raise FaceMistake(f"{where} is for the lane, which is for reads that ask for a permission")
     return resource
 
 

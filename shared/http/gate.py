@@ -6,6 +6,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from shared.http.errors import Unauthenticated
+from shared.http.origins import Arrived
 from shared.identity.caller import ANONYMOUS, Caller
 
 MAX_TOKEN = 8 * 1024
@@ -66,7 +67,7 @@ def bearer(verifier: Verifier) -> Authenticate:
     return authenticate
 
 
-def credentials(request: web.Request) -> tuple[str, str]:
+def credentials(request: Arrived) -> tuple[str, str]:
     """Scheme (in lower case) and credentials of the Authorization header; empty where there is none."""
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     if not given:

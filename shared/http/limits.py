@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from shared.http.errors import Unavailable
 
@@ -23,10 +25,47 @@ class Limits:
     """How long a call waits at most."""
 
 
+class _Waiting(Protocol):
+    """A call that waits: a task's future, or what stands for a call without a task."""
+
+    def done(self) -> bool:
+        """Whether it waits no longer."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """Its turn has come."""
+        ...
+
+
 @dataclass
 class _Line:
     running: int = 0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
+    waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
+
+
+class _Caller:
+    """A call without a task, which is told that its turn has come, or that it did not come in time."""
+
+    __slots__ = ("_loop", "_told", "_until", "_waits")
+
+    def __init__(self, told: Callable[[bool], None], seconds: float) -> None:
+        self._told = told
+        self._waits = True
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.call_later(seconds, self._over)
+
+    def done(self) -> bool:
+        return not self._waits
+
+    def set_result(self, result: None, /) -> None:
+        del result
+        self._waits = False
+        self._until.cancel()
+        self._loop.call_soon(self._told, True)  # noqa: FBT003 - call_soon knows no names
+
+    def _over(self) -> None:
+        self._waits = False
+        self._told(False)  # noqa: FBT003 - as above
 
 
 class Turns:
@@ -42,13 +81,29 @@ class Turns:
 
     async def take(self, who: str) -> None:
         """Wait for a turn."""
+        if not self.take_now(who):
+            await self._wait(who, self._lines[who])
+
+    def take_now(self, who: str) -> bool:
+        """Take a turn if one is free."""
         line = self._lines.get(who)
         if line is None:
             line = self._lines[who] = _Line()
         if line.running >= self._limits.at_once:
-            await self._wait(who, line)
-        else:
-            line.running += 1
+            return False
+        line.running += 1
+        return True
+
+    def take_later(self, who: str, told: Callable[[bool], None]) -> bool:
+        """Wait without a task for a turn that was not free: `told` hears whether it came in time.
+
+        False when too many wait already; then `told` is never called.
+        """
+        line = self._lines[who]
+        if len(line.waiting) >= self._limits.waiting:
+            return False
+        line.waiting.append(_Caller(told, self._limits.wait_seconds))
+        return True
 
     def pass_on(self, who: str) -> None:
         """Give the turn to whoever waits longest."""

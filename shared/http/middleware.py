@@ -74,15 +74,17 @@ class Middleware:
 
     def __init__(self, parts: FaceParts) -> None:
         self._parts = parts
-        self._turns = Turns(parts.limits)
+        self.turns = Turns(parts.limits)
         self._declared: dict[AbstractRoute, Declared] = {}
         unknown = Route("*", "", _nothing, "", open_because="nothing is served there", audit=Audit.NONE)
         self._unknown = Declared(unknown, None, "none")
 
-    def declare(self, app: web.Application, route: Route, resource: Resource | None) -> None:
+    def declare(self, app: web.Application, route: Route, resource: Resource | None) -> Declared:
         """Serve a route."""
         added = app.router.add_route(route.verb, route.path, route.handler, expect_handler=_expect_later)
-        self._declared[added] = Declared(route, resource, added.resource.canonical if added.resource else route.path)
+        declared = Declared(route, resource, added.resource.canonical if added.resource else route.path)
+        self._declared[added] = declared
+        return declared
 
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one call."""
@@ -115,11 +117,10 @@ class Middleware:
                 _log.debug("call refused", verb=request.method, route=declared.name, status=status)
 
     def _call(self, request: web.Request, declared: Declared, place: Context) -> Call:
-        given = request.headers.get("X-Request-Id", "")
         fresh = self._parts.ids.new()
         call = Call(
             id=fresh,
-            request_id=given if _REQUEST_ID.fullmatch(given) else fresh,
+            request_id=given_id(request.headers) or fresh,
             caller=ANONYMOUS,
             traceparent=str(place),
             ip=self._parts.origins(request),
@@ -157,7 +158,7 @@ class Middleware:
             await call.require(call.route.permission, call.resource)
         await _say_continue(request)
         who = call.caller.member if not call.caller.anonymous else f"{call.caller.member} {call.ip}"
-        async with self._turns.turn(who):
+        async with self.turns.turn(who):
             response = await self._in_time(request, handler, call.route)
         self._account(request, call, response)
         return response
@@ -228,6 +229,12 @@ async def _say_continue(request: web.Request) -> None:
         request[_WAITS] = False
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+def given_id(headers: Mapping[str, str]) -> str:
+    """What the caller calls its request, where that is a sane name."""
+    given = headers.get("X-Request-Id", "")
+    return given if given and _REQUEST_ID.fullmatch(given) else ""
 
 
 async def _nothing(request: web.Request) -> web.StreamResponse:

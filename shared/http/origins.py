@@ -1,17 +1,31 @@
 """Where a call comes from: the peer, or who a gateway that we trust says it is."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
-Origins = Callable[[web.Request], str]
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says before its body, where no request object was made of it."""
+
+    headers: CIMultiDictProxy[str]
+    remote: str | None
+    """The other end of the connection."""
+
+
+Arrived = web.Request | Head
+
+Origins = Callable[[Arrived], str]
 """Tells the address of whoever made a call; empty where it is unknown."""
 
 Network = IPv4Network | IPv6Network
 
 
-def peer(request: web.Request) -> str:
+def peer(request: Arrived) -> str:
     """The other end of the connection."""
     return request.remote or ""
 
@@ -25,7 +39,7 @@ def behind(proxies: str) -> Origins:
     if not trusted:
         return peer
 
-    def origin(request: web.Request) -> str:
+    def origin(request: Arrived) -> str:
         written = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
         return _nearest_stranger([*written, peer(request)], trusted)
 

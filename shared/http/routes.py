@@ -3,11 +3,45 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from aiohttp import web
 
+from shared.identity.caller import Caller
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Resource = Callable[[web.Request], str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A success answer whose every byte is at hand."""
+
+    head: bytes
+    """Header lines, each with its end, but for those that every answer has."""
+    body: bytes
+    handed_out: Callable[[], None] | None = None
+    """Is called when the answer is given."""
+
+
+class Glance(Protocol):
+    """A request that may be answered without a task; everything but a plain success is left to the handler."""
+
+    @property
+    def resource(self) -> str:
+        """What the route's permission is asked on."""
+        ...
+
+    def reaches(self, caller: Caller) -> bool:
+        """Whether the caller's token, if it is a limited one, reaches as far as this."""
+        ...
+
+    def look(self, told: Callable[[Prepared | None], None]) -> bool:
+        """Find the answer: `told` hears it once, here or later; None: the handler must find it.
+
+        False when this way is closed at the moment; then `told` is never called.
+        """
+        ...
 
 
 class Audit(Enum):
@@ -41,3 +75,5 @@ class Route:
     """Bytes that the body may have; None: what the face's limits say, 0: no limit, for bodies that are streamed."""
     seconds: float | None = None
     """How long a call may take; None: what the face's limits say, 0: no limit, for bodies that are streamed."""
+    glance: Callable[[str], Glance | None] | None = None
+    """Reads a raw path, without a query, for the lane (`shared.http.lane`); None: every request takes the handler."""

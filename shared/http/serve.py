@@ -11,6 +11,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from shared.http.connection import LaneConnection, LaneRunner
+
 SWEEP_SECONDS = 5.0
 
 _POLL_SECONDS = 0.02
@@ -44,7 +46,7 @@ class Server:
         """`monotonic` tells the time that silent connections are measured by."""
         self._place = place
         self._monotonic = monotonic
-        self._runner = web.AppRunner(
+        self._runner = LaneRunner(
             app,
             access_log=None,
             logger=_quiet_logger(),
@@ -118,6 +120,8 @@ def _is_silent(connection: Any) -> bool:
 
 def _is_idle(connection: Any) -> bool:
     """Whether a connection serves no call at the moment."""
+    if isinstance(connection, LaneConnection):
+        return not connection.busy
     return not (connection._request_in_progress or connection._messages)  # noqa: SLF001 - as above
 
 

@@ -47,6 +47,10 @@ class Metrics:
             series = self._series[verb, route, code] = self.calls.labels(self.service, verb, route, str(code))
         series.observe(seconds)
 
+    def call_left(self) -> None:
+        """A call that was counted as under way goes on elsewhere, and is counted there."""
+        self._under_way -= 1
+
     def event_handled(self, topic: str, outcome: str, seconds: float) -> None:
         """A handler ended: `handled`, `rejected`, `later` or `failed`."""
         self.handled.labels(self.service, topic, outcome).observe(seconds)

@@ -42,6 +42,15 @@ class Context:
 class Traces(Protocol):
     """Makes spans."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether anybody keeps them."""
+        ...
+
+    def past(self, name: str, parent: str, attributes: Mapping[str, str | int], seconds: float) -> None:
+        """A span of something that took so long and has just ended."""
+        ...
+
     def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Context]:
         """A span around what is done inside, child of `parent` (a traceparent, or empty)."""
         ...
@@ -54,8 +63,13 @@ class Traces(Protocol):
 class Unexported:
     """Passes trace context on and keeps nothing: the way without a collector, at the cost of two ids."""
 
+    kept = False
+
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
+
+    def past(self, name: str, parent: str, attributes: Mapping[str, str | int], seconds: float) -> None:
+        """Nobody keeps it."""
 
     def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> "Unkept":
         """A place in the trace, kept by nobody."""

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.embedded.ports import VALKEY
 from tests.performance import events
 from tests.performance.peer import docker_registry, free_base
 from tests.performance.rows import Row, Target, prepare, rows
-from tests.performance.table import page
+from tests.performance.table import line, page
+from tests.support import suite as suites
+from tests.support.twins import started as started_twins
+from tests.support.twins import twin_of
 
 OURS, PEER = "Entrepot", "docker-registry"
 
@@ -46,6 +50,15 @@ def suite() -> Iterator[Suite]:
         finally:
             process.terminate()
             process.wait(60)
+
+
+@contextlib.contextmanager
+def second_registry(started: Suite) -> Iterator[int]:
+    """One more replica of the registry, beside the suite's; its port is given."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        twin = twin_of(suites.Suite(started.data, started.base), "registry", Path(folder, "second"))
+        with started_twins({"registry": twin}):
+            yield twin.port
 
 
 def _until_ready(data: Path, process: subprocess.Popen[bytes]) -> None:
@@ -91,19 +104,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./task bench --")
     parser.add_argument("--quick", action="store_true", help="short rounds, to try the harness out")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="only rows whose title holds this; prints them and writes nothing")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
-    table = rows(quick=options.quick)
-    with docker_registry() as peer_port, suite() as started:
-        peer = Target(PEER, peer_port, [peer_port], "bench/image", {})
-        ours = Target(
-            OURS,
-            started.base,
-            [started.base, started.base + 22],
-            "demo/bench/image",
-            {"Authorization": f"Bearer {started.token()}"},
-        )
+    table = [row for row in rows(quick=options.quick) if options.only in row.title]
+    with docker_registry() as peer_port, suite() as started, second_registry(started) as second:
+        peer = Target(PEER, [peer_port], [], "bench/image", {})
+        bearer = {"Authorization": f"Bearer {started.token()}"}
+        ours = Target(OURS, [started.base, second], [started.base + VALKEY], "demo/bench/image", bearer)
         asyncio.run(compare(table, peer, ours, options.rounds))
+        if options.only:
+            print("\n".join(line(row, PEER, OURS) for row in table))
+            return
         latency = asyncio.run(listen(ours, started.data))
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     text = page(table, PEER, OURS, latency, f"{machine}, {options.rounds} rounds")

@@ -29,8 +29,13 @@ def listeners(port: int) -> list[int]:
 
 
 def _spent(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    """The scheduler counts in nanoseconds, but only for threads that still run; the rest is counted in ticks."""
+    try:
+        tasks = [Path(path, "schedstat").read_text() for path in Path(f"/proc/{process}/task").iterdir()]
+        return sum(int(task.split()[0]) for task in tasks) / 1e9
+    except OSError:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def _inodes(port: int) -> set[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 PIECE = 1024 * 1024
@@ -86,16 +86,16 @@ class Connection:
 
 
 async def spread(
-    port: int,
+    ports: Sequence[int],
     headers: Mapping[str, str],
     connections: int,
     total: int,
     one: Callable[[Connection, int], Awaitable[None]],
 ) -> None:
-    """Do `one` `total` times over so many connections."""
+    """Do `one` `total` times over so many connections, which take the ports in turn."""
     numbers = iter(range(total))
 
-    async def work() -> None:
+    async def work(port: int) -> None:
         connection = Connection(port, headers)
         try:
             for number in numbers:
@@ -103,7 +103,7 @@ async def spread(
         finally:
             await connection.close()
 
-    await asyncio.gather(*(work() for _ in range(connections)))
+    await asyncio.gather(*(work(ports[number % len(ports)]) for number in range(connections)))
 
 
 async def push_blob(connection: Connection, name: str, content: bytes) -> str:

@@ -39,14 +39,15 @@ def page(table: Sequence[Row], peer: str, ours: str, latency: Latency, machine: 
         machine=machine,
         peer=peer,
         ours=ours,
-        rows="\n".join(_line(row, peer, ours) for row in table),
+        rows="\n".join(line(row, peer, ours) for row in table),
         median=latency.median * 1000,
         highest=latency.highest * 1000,
         rate=latency.scans_per_second,
     )
 
 
-def _line(row: Row, peer: str, ours: str) -> str:
+def line(row: Row, peer: str, ours: str) -> str:
+    """A row of the table."""
     low, middle, high = row.ratio(peer, ours)
     costs = f"{row.median(peer):.3g} | {row.median(ours):.3g}"
     return f"| {row.title} | {costs} | {row.unit} | {middle:.2f} ({low:.2f} to {high:.2f}) |"

@@ -13,6 +13,7 @@ from shared.blobs.memory import MemoryBlobs, MemoryBucket
 from shared.bus.memory import MemoryBroker, MemoryBus
 from shared.events import Cause, Envelope, Event
 from shared.events.states import Binding, PolicyState, ProjectState, RoleState
+from shared.http.connection import LaneRunner
 from shared.http.middleware import STRICT
 from shared.identity.caller import Caller
 from shared.identity.directory import Directory
@@ -161,10 +162,17 @@ def _common(name: str) -> bool:
     return name.removeprefix(PREFIX).lower() in Settings.model_fields
 
 
+class _LaneTestServer(TestServer):
+    """Serves as a process does."""
+
+    async def _make_runner(self, **options: Any) -> LaneRunner:
+        return LaneRunner(self.app, **options)
+
+
 @asynccontextmanager
-async def client_of(service: Service, parts: Parts | None = None) -> AsyncGenerator[Client]:
+async def client_of(service: Service, parts: Parts | None = None, *, lane: bool = True) -> AsyncGenerator[Client]:
     """A client of a service's face on a free loopback port. With `parts`, the bus is started and stopped too."""
-    async with client_of_app(service.app) as client:
+    async with client_of_app(service.app, lane=lane) as client:
         for start in service.on_start:
             await start()
         if parts is not None:
@@ -179,10 +187,11 @@ async def client_of(service: Service, parts: Parts | None = None) -> AsyncGenera
 
 
 @asynccontextmanager
-async def client_of_app(app: Application) -> AsyncGenerator[Client]:
+async def client_of_app(app: Application, *, lane: bool = True) -> AsyncGenerator[Client]:
     """A client of a bare face. A change without its audit entry is answered as a defect (500)."""
     app[STRICT] = True
-    async with TestClient(TestServer(app, access_log=None)) as client:
+    serve = _LaneTestServer if lane else TestServer
+    async with TestClient(serve(app, access_log=None)) as client:
         yield client
 
 

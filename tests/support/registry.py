@@ -182,12 +182,14 @@ def granted(parts: MemoryParts) -> MemoryParts:
 
 
 @asynccontextmanager
-async def registry(folder: Path | None = None, **environment: str) -> AsyncGenerator[RegistryClient]:
+async def registry(
+    folder: Path | None = None, *, lane: bool = True, **environment: str
+) -> AsyncGenerator[RegistryClient]:
     """A registry with everything in memory; with a `folder`, its bytes are there."""
     given = {f"ENTREPOT_REGISTRY_{name.upper()}": value for name, value in environment.items()}
     made = granted(memory_parts("registry", environment=ENVIRONMENT | given))
     parts = replace(made.parts, bus=Remembering(made.parts.bus))
     parts = replace(parts, blobs=DirectoryBlobs(folder)) if folder else parts
     service = build(parts)
-    async with client_of(service, parts) as client:
+    async with client_of(service, parts, lane=lane) as client:
         yield RegistryClient(client, replace(made, parts=parts), service=service)

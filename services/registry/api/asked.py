@@ -8,6 +8,7 @@ from services.registry.registry import Registry
 from shared.http.call import Call
 from shared.http.errors import InsufficientScope
 from shared.http.routes import Resource
+from shared.identity.caller import Caller
 
 
 def image(request: web.Request) -> ImageName:
@@ -37,12 +38,18 @@ def require_scope(call: Call, name: ImageName, action: str) -> None:
 
     Raises InsufficientScope.
     """
-    if call.caller.access is None:
-        return
-    for grant in call.caller.access:
-        if grant.kind == "repository" and {action, "*"} & set(grant.actions) and _names(grant.name, name):
-            return
-    raise InsufficientScope("The access token is limited to other images or actions.")
+    if not in_scope(call.caller, name, action):
+        raise InsufficientScope("The access token is limited to other images or actions.")
+
+
+def in_scope(caller: Caller, name: ImageName, action: str) -> bool:
+    """Whether the caller's token, if it is a limited one, is for this image and action."""
+    if caller.access is None:
+        return True
+    return any(
+        grant.kind == "repository" and {action, "*"} & set(grant.actions) and _names(grant.name, name)
+        for grant in caller.access
+    )
 
 
 def _names(text: str, name: ImageName) -> bool:

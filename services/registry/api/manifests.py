@@ -32,10 +32,12 @@ class ManifestFace:
         require_scope(call_of(request), name, "pull")
         stored = await self.registry.repository(name).manifest(name, _asked(request))
         if _knows_already(request, stored):
-            return web.Response(status=304, headers=_headers(stored))
+            return web.Response(status=304, headers=headers_of(stored.digest))
         if request.method == "GET":
             self.registry.pulls.note(name, stored.digest)
-        return web.Response(body=stored.content, headers={**_headers(stored), hdrs.CONTENT_TYPE: stored.media_type})
+        return web.Response(
+            body=stored.content, headers={**headers_of(stored.digest), hdrs.CONTENT_TYPE: stored.media_type}
+        )
 
     async def put(self, request: web.Request) -> web.Response:
         """Take a manifest; what it refers to must be there."""
@@ -90,13 +92,14 @@ def _knows_already(request: web.Request, stored: Stored) -> bool:
     return f'"{stored.digest}"' in request.headers.get(hdrs.IF_NONE_MATCH, "")
 
 
-def _headers(stored: Stored) -> dict[str, str]:
-    return {**VERSION, "Docker-Content-Digest": stored.digest, hdrs.ETAG: f'"{stored.digest}"'}
+def headers_of(digest: Digest) -> dict[str, str]:
+    """What every answer about a manifest says of it."""
+    return {**VERSION, "Docker-Content-Digest": digest, hdrs.ETAG: f'"{digest}"'}
 
 
 def _taken(request: web.Request, manifest: Manifest, tags: tuple[Tag, ...]) -> dict[str, str]:
     digest = manifest.digest
-    headers = {**VERSION, "Docker-Content-Digest": digest, hdrs.ETAG: f'"{digest}"'}
+    headers = headers_of(digest)
     headers[hdrs.LOCATION] = f"/v2/{written(request)}/manifests/{digest}"
     if manifest.subject:
         headers["OCI-Subject"] = manifest.subject

@@ -1,0 +1,167 @@
+"""A connection with a lane: what arrives on an idle one is offered to the lane before aiohttp wakes a task for it.
+
+This leans on private parts of aiohttp, whose version is pinned. Where a part is missing there is no lane, and every
+request takes the way that aiohttp has; `tests/unit/shared/http/test_lane.py` says that none is missing.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from shared.http.face import LANE
+from shared.http.health import ALWAYS, READY
+from shared.http.lane import Lane
+
+PRIVATE: Final = (
+    "_waiter",
+    "_messages",
+    "_parser",
+    "_paused",
+    "_upgraded",
+    "_payload_parser",
+    "_buffer_paused",
+    "_request_in_progress",
+    "_next_keepalive_close_time",
+    "_keepalive_timeout",
+)
+"""What is used of aiohttp's connection beside what it offers."""
+
+Waiting = asyncio.Future[None]
+
+
+class LaneConnection(web.RequestHandler):
+    """aiohttp's connection, with a lane beside it."""
+
+    __slots__ = ("_app", "_asking", "_held", "_lane", "_remote")
+
+    def __init__(self, manager: "LaneServer", **options: Any) -> None:
+        """`options` are aiohttp's."""
+        super().__init__(manager, **options)
+        self._app = manager.app
+        self._lane: Lane = manager.app[LANE]
+        self._asking: Any = None
+        """The request that is in the lane; until it is answered nothing else of this connection is read."""
+        self._held: list[bytes] = []
+
+    @property
+    def remote(self) -> str | None:
+        """The other end, as requests name it."""
+        name = self.peername
+        return str(name[0]) if isinstance(name, (list, tuple)) else None if name is None else str(name)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, or waits."""
+        return self._asking is not None or self._request_in_progress or bool(self._messages)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        waiter = self._waiter
+        if self._asking is not None:
+            self._hold(data)
+        elif waiter is None or waiter.done() or self._messages or self._paused or self._is_upgraded():
+            super().data_received(data)
+        else:
+            self._look_at(data, waiter)
+
+    def answer(self, content: bytes) -> None:
+        """Called by the lane, once for each request that it took, or else `leave_lane`."""
+        self._asking = None
+        if self._parser is not None:
+            self._parser.message_consumed()
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(content)
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._go_on()
+
+    def leave_lane(self) -> None:
+        """Called by the lane instead of `answer`: the request takes aiohttp's way, and so does what came behind it."""
+        if self._asking is not None:
+            self._messages.append(self._asking)
+            self._asking = None
+            self._wake()
+        self._go_on()
+
+    def _process_keepalive(self) -> None:
+        """A connection is not idle while the lane looks for its answer."""
+        if self._asking is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
+
+    def _is_upgraded(self) -> bool:
+        upgraded = cast("bool", self._upgraded)  # pyright: ignore[reportUnknownMemberType] - parsers have no types
+        return upgraded or self._payload_parser is not None
+
+    def _look_at(self, data: bytes, waiter: Waiting) -> None:
+        """Let aiohttp read the request, but wake nobody for it unless the lane will not have it."""
+        self._waiter = None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if self._messages and not self._is_taken():
+            self._wake()
+
+    def _is_taken(self) -> bool:
+        if len(self._messages) > 1 or self._close or self._force_close:
+            return False
+        message, body = found = self._messages[0]
+        if body is not EMPTY_PAYLOAD or not isinstance(message, RawRequestMessage):
+            return False
+        self._messages.clear()
+        self._asking = found
+        if self._lane.take(message, self, self._app.get(READY, ALWAYS)):
+            return True
+        self._asking = None
+        self._messages.append(found)
+        return False
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came meanwhile, and take no more: a client cannot fill memory by asking on."""
+        self._held.append(data)
+        if not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _go_on(self) -> None:
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._resume_reading_for_buffer()
+            self.data_received(data)
+
+
+class LaneServer(web.Server):
+    """Makes a connection with a lane for each client."""
+
+    def __init__(self, app: web.Application, handler: Any, **options: Any) -> None:
+        """`options` are aiohttp's."""
+        super().__init__(handler, **options)
+        self.app = app
+
+    def __call__(self) -> LaneConnection:
+        """A connection for a client that has come."""
+        return LaneConnection(self, loop=self._loop, **self._kwargs)
+
+
+class LaneRunner(web.AppRunner):
+    """Runs an application, with its lane."""
+
+    async def _make_server(self) -> web.Server:
+        made: Any = await super()._make_server()
+        if LANE not in self.app or not fits():
+            return made
+        options = {"request_factory": made.request_factory, "loop": made._loop, **made._kwargs}  # noqa: SLF001 - as above
+        return LaneServer(self.app, made.request_handler, **options)
+
+
+def fits() -> bool:
+    """Whether aiohttp's connection has the parts that the lane uses."""
+    return all(hasattr(web.RequestHandler, part) for part in PRIVATE)

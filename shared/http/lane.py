@@ -1,0 +1,192 @@
+"""The lane: plain reads are answered where they arrive, without a task, a request object or a router.
+
+It makes every check that the middleware makes, by the same functions, and answers successes only. Whatever is unusual
+about a request or does not end well leaves the lane and is answered by the middleware, as if there were no lane.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiohttp import hdrs
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, RawRequestMessage
+from multidict import CIMultiDictProxy
+
+from shared.http.errors import Unauthenticated
+from shared.http.gate import Verifier, credentials, verified
+from shared.http.health import Readiness
+from shared.http.limits import Turns
+from shared.http.middleware import Declared, FaceParts, given_id
+from shared.http.origins import Head
+from shared.http.routes import Glance, Prepared
+from shared.identity.caller import ANONYMOUS, Caller
+
+REMEMBERED: Final = 8192
+"""Paths that were read already and are not read again."""
+
+_KNOWN: Final = frozenset(
+    b"host user-agent accept accept-encoding accept-language authorization connection cache-control pragma "
+    b"x-request-id traceparent tracestate x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port "
+    b"x-real-ip docker-distribution-api-version x-meta-source-type x-meta-source-client".split()
+)
+"""Headers that are heeded here as the middleware does, or that nobody heeds. With any other the lane is left."""
+
+
+class Place(Protocol):
+    """Where an answer goes: the connection on which a request came."""
+
+    @property
+    def remote(self) -> str | None:
+        """The other end."""
+        ...
+
+    def answer(self, content: bytes) -> None:
+        """Send the whole answer."""
+        ...
+
+    def leave_lane(self) -> None:
+        """Let the middleware answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a verb on a path means; nothing in it depends on who asks, or when."""
+
+    declared: Declared
+    glance: Glance
+
+
+class Lane:
+    """Answers requests of the routes that have a glance."""
+
+    def __init__(self, parts: FaceParts, verifier: Verifier, turns: Turns, routes: Sequence[Declared]) -> None:
+        """`turns` are the middleware's own."""
+        self._parts = parts
+        self._verifier = verifier
+        self._turns = turns
+        self._routes = [declared for declared in routes if declared.route.glance is not None]
+        self._plans: dict[tuple[str, str], _Plan | None] = {}
+
+    def take(self, message: RawRequestMessage, place: Place, ready: Readiness) -> bool:
+        """Answer a request without a body, now or soon; False when it is not for the lane."""
+        plan = self._plan(message.method, message.path)
+        if plan is None or not _is_usual(message) or not ready.heard_all():
+            return False
+        arrived = Head(message.headers, place.remote)
+        caller = self._caller(arrived)
+        if caller is None or not self._lets_in(caller, plan):
+            return False
+        who = caller.member if not caller.anonymous else f"{caller.member} {self._parts.origins(arrived)}"
+        call = _LaneCall(self._parts, self._turns, plan, arrived.headers, place, who)
+        if self._turns.take_now(who):
+            return call.look()
+        return self._turns.take_later(who, call.turn_came)
+
+    def _plan(self, verb: str, path: str) -> _Plan | None:
+        try:
+            return self._plans[verb, path]
+        except KeyError:
+            if len(self._plans) >= REMEMBERED:
+                self._plans.clear()
+            found = self._plans[verb, path] = self._planned(verb, path)
+            return found
+
+    def _planned(self, verb: str, path: str) -> _Plan | None:
+        for declared in self._routes:
+            glance = declared.route.glance(path) if declared.route.glance and declared.route.verb == verb else None
+            if glance is not None:
+                return _Plan(declared, glance)
+        return None
+
+    def _caller(self, arrived: Head) -> Caller | None:
+        """Who calls; None for credentials that the middleware will refuse."""
+        try:
+            scheme, token = credentials(arrived)
+            if not scheme:
+                return ANONYMOUS
+            return verified(self._verifier, token) if scheme == "bearer" else None
+        except Unauthenticated:
+            return None
+
+    def _lets_in(self, caller: Caller, plan: _Plan) -> bool:
+        """Whether the call may be made, and leaves no entry in the audit log."""
+        route, glance, counter = plan.declared.route, plan.glance, self._parts.counter
+        return (
+            counter.ruling(caller, route.permission, glance.resource).allowed
+            and glance.reaches(caller)
+            and not counter.records(route, glance.resource, caller)
+        )
+
+
+class _LaneCall:
+    """One request on its way through the lane, and its turn."""
+
+    __slots__ = ("_began", "_headers", "_parts", "_place", "_plan", "_turns", "_who")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one is made for each call
+        self, parts: FaceParts, turns: Turns, plan: _Plan, headers: CIMultiDictProxy[str], place: Place, who: str
+    ) -> None:
+        self._parts = parts
+        self._turns = turns
+        self._plan = plan
+        self._headers = headers
+        self._place = place
+        self._who = who
+        self._began = parts.counter.clock.monotonic()
+
+    def turn_came(self, came: bool) -> None:  # noqa: FBT001 - what the queue tells
+        """The wait is over."""
+        if not came or not self.look():
+            self._place.leave_lane()
+
+    def look(self) -> bool:
+        """Look for the answer, with a turn held; it is given back when this ends, or at once for False."""
+        self._parts.metrics.call_began()
+        if self._plan.glance.look(self._found):
+            return True
+        self._leave()
+        return False
+
+    def _leave(self) -> None:
+        self._parts.metrics.call_left()
+        self._turns.pass_on(self._who)
+
+    def _found(self, prepared: Prepared | None) -> None:
+        if prepared is None:
+            self._leave()
+            self._place.leave_lane()
+            return
+        if prepared.handed_out is not None:
+            prepared.handed_out()
+        self._place.answer(self._answer(prepared))
+        self._turns.pass_on(self._who)
+        self._count()
+
+    def _answer(self, prepared: Prepared) -> bytes:
+        body = prepared.body
+        name = given_id(self._headers) or self._parts.ids.new()
+        last = (
+            f"X-Request-Id: {name}\r\nContent-Length: {len(body)}\r\n"
+            f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+        )
+        parts = (b"HTTP/1.1 200 OK\r\n", prepared.head, last.encode())
+        return b"".join(parts if self._plan.declared.route.verb == hdrs.METH_HEAD else (*parts, body))
+
+    def _count(self) -> None:
+        declared, parts = self._plan.declared, self._parts
+        seconds = parts.counter.clock.monotonic() - self._began
+        parts.metrics.call_ended(declared.route.verb, declared.name, 200, seconds)
+        if parts.traces.kept:
+            name = f"{declared.route.verb} {declared.name}"
+            attributes = {"http.request.method": declared.route.verb, "http.response.status_code": 200}
+            parts.traces.past(name, self._headers.get("traceparent", ""), attributes, seconds)
+
+
+def _is_usual(message: RawRequestMessage) -> bool:
+    """Whether nothing about a request but its path, its caller and its ids can bear on the answer."""
+    if message.should_close or message.upgrade or message.chunked or message.version != HttpVersion11:
+        return False
+    names = [name.lower() for name, _ in message.raw_headers]
+    return _KNOWN.issuperset(names) and names.count(b"host") == 1
