@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -146,11 +146,17 @@ def images_to_check(request: Request) -> Pods | None:
     """
     if request.operation not in {"CREATE", "UPDATE"} or request.sub_resource not in {"", "ephemeralcontainers"}:
         return None
-    pods = _pods(request, request.object)
-    if pods is None or request.operation == "CREATE":
+    path = _POD_PATHS.get((request.kind.group, request.kind.kind))
+    if path is None and request.sub_resource:
+        raise Unreadable(f"containers are added by a {request.kind.kind or 'request without a kind'}, not by a Pod")
+    if path is None:
+        return None
+    if request.object is None:
+        raise Unreadable(f"the {request.kind.kind} itself is not in the request")
+    pods = _pods(path, request.object)
+    if request.operation == "CREATE" or request.old_object is None:
         return pods
-    before = _pods(request, request.old_object)
-    known = {use.text for use in before.uses} if before else set[str]()
+    known = {use.text for use in _pods(path, request.old_object).uses}
     return Pods(
         tuple(use for use in pods.uses if use.text not in known), pods.service_account, pods.labels, pods.annotations
     )
@@ -161,10 +167,7 @@ def workload(request: Request, pods: Pods, cluster: str) -> Workload:
     return Workload(cluster, request.namespace, pods.service_account)
 
 
-def _pods(request: Request, content: dict[str, Any] | None) -> Pods | None:
-    path = _POD_PATHS.get((request.kind.group, request.kind.kind))
-    if path is None or content is None:
-        return None
+def _pods(path: Sequence[str], content: dict[str, Any]) -> Pods:
     pod = _pod_at(content, path)
     spec = pod.spec or _PodSpec()
     metadata = pod.metadata or _Metadata()
@@ -176,10 +179,13 @@ def _pods(request: Request, content: dict[str, Any] | None) -> Pods | None:
 
 def _pod_at(content: dict[str, Any], path: Sequence[str]) -> _Pod:
     found: Any = content
-    for name in path:
-        found = found.get(name) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    for depth, name in enumerate(path):
+        inner = cast("dict[str, Any]", found).get(name)
+        found = {} if inner is None else inner
+        if not isinstance(found, dict):
+            raise Unreadable(f"{'.'.join(path[: depth + 1])} is no object")
     try:
-        return _Pod.model_validate(found if found is not None else {})
+        return _Pod.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join((*path, *map(str, first["loc"])))

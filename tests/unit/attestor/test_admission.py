@@ -40,20 +40,67 @@ def nested(path: str, content: object) -> Any:
     return content
 
 
+BEARING = [
+    ("", "Pod", ""),
+    ("", "PodTemplate", "template"),
+    ("", "ReplicationController", "spec/template"),
+    ("apps", "Deployment", "spec/template"),
+    ("apps", "ReplicaSet", "spec/template"),
+    ("apps", "StatefulSet", "spec/template"),
+    ("apps", "DaemonSet", "spec/template"),
+    ("extensions", "Deployment", "spec/template"),
+    ("extensions", "ReplicaSet", "spec/template"),
+    ("extensions", "DaemonSet", "spec/template"),
+    ("batch", "Job", "spec/template"),
+    ("batch", "CronJob", "spec/jobTemplate/spec/template"),
+]
+"""Every kind of Kubernetes' own API that brings pods, and where they lie in it."""
+
+
+@pytest.mark.parametrize(("group", "kind", "path"), BEARING)
+@pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
+def test_what_bears_pods_and_is_not_in_the_request_is_unreadable(
+    group: str, kind: str, path: str, operation: str
+) -> None:
+    del path
+    with pytest.raises(Unreadable, match=f"the {kind} itself"):
+        images_to_check(request(None, kind, group, operation))
+
+
+@pytest.mark.parametrize(("group", "kind", "path"), BEARING)
+def test_every_kind_is_looked_into_for_all_that_it_would_run(group: str, kind: str, path: str) -> None:
+    every = {
+        "initContainers": [{"image": "init"}],
+        "containers": [{"image": "one"}, {"image": "two"}],
+        "ephemeralContainers": [{"image": "debug"}],
+        "volumes": [{"image": {"reference": "volume"}}],
+    }
+    created = images_to_check(request(nested(path, {"spec": every}), kind, group))
+    before = nested(path, {"spec": {"containers": [{"image": "one"}]}})
+    updated = images_to_check(request(nested(path, {"spec": every}), kind, group, operation="UPDATE", oldObject=before))
+    assert created is not None
+    assert updated is not None
+    assert [use.text for use in created.uses] == ["init", "one", "two", "debug", "volume"]
+    assert [use.text for use in updated.uses] == ["init", "two", "debug", "volume"]
+
+
 @pytest.mark.parametrize(
-    ("group", "kind", "path"),
-    [
-        ("", "Pod", ""),
-        ("", "PodTemplate", "template"),
-        ("", "ReplicationController", "spec/template"),
-        ("apps", "Deployment", "spec/template"),
-        ("apps", "ReplicaSet", "spec/template"),
-        ("apps", "StatefulSet", "spec/template"),
-        ("apps", "DaemonSet", "spec/template"),
-        ("batch", "Job", "spec/template"),
-        ("batch", "CronJob", "spec/jobTemplate/spec/template"),
-    ],
+    ("path", "content"),
+    [("spec", []), ("spec", "x"), ("spec/template", 7), ("spec/template/spec", True)],
 )
+def test_what_is_no_object_where_the_pod_should_lie_is_unreadable(path: str, content: object) -> None:
+    with pytest.raises(Unreadable):
+        images_to_check(request(nested(path, content), "Deployment", "apps"))
+
+
+@pytest.mark.parametrize("kind", ["EphemeralContainers", ""])
+def test_containers_that_are_added_by_anything_but_a_pod_are_unreadable(kind: str) -> None:
+    added = {"ephemeralContainers": [{"image": "debug"}]}
+    with pytest.raises(Unreadable, match="not by a Pod"):
+        images_to_check(request(added, kind, operation="UPDATE", subResource="ephemeralcontainers"))
+
+
+@pytest.mark.parametrize(("group", "kind", "path"), BEARING)
 def test_every_kind_that_bears_pods_is_looked_into(group: str, kind: str, path: str) -> None:
     pods = images_to_check(request(nested(path, {"spec": spec("a/b")}), kind, group))
     assert pods is not None
@@ -84,6 +131,9 @@ def test_init_and_ephemeral_containers_and_image_volumes_count() -> None:
         request({"spec": spec("a")}, operation="UPDATE", subResource="status"),
         request({"spec": {}}, kind="Scale", group="autoscaling"),
         request({"spec": {"template": {"spec": spec("a")}}}, kind="Deployment", group="elsewhere.example"),
+        request({"spec": {"template": {"spec": spec("a")}}}, kind="Rollout", group="argoproj.io"),
+        request({"data": {}}, kind="ConfigMap"),
+        request(None, kind="ConfigMap"),
     ],
 )
 def test_what_brings_no_image_is_not_checked(asked: Request) -> None:
