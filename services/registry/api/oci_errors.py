@@ -121,6 +121,9 @@ def _scope(request: web.Request) -> str:
     if not name:
         return ""
     actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "pull,push")
+    if request.method == "HEAD" and "digest" in request.match_info:
+        # Who asks for a blob's head is about to push it; some clients keep the first token that they get.
+        actions = "pull,push"
     scope = f"repository:{name}:{actions}"
     source = request.query.get("from", "")
     return f"{scope} repository:{source}:pull" if source and _is_name(source) else scope
