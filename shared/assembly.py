@@ -83,7 +83,7 @@ class _Assembly:
             outbox=Outbox(service, self._clock),
             journal=journal,
             directory=directory,
-            verifier=TokenVerifier(directory, _root(settings.root_key_file), _terms(settings), self._clock.now),
+            verifier=TokenVerifier(directory, _root(settings.root_key_file), Terms.of(settings), self._clock.now),
             metrics=metrics,
             traces=traces,
         )
@@ -177,10 +177,6 @@ def _bucket(settings: Settings) -> BucketPlace:
         secure=settings.bucket_secure,
         public_endpoint=settings.bucket_public_endpoint,
     )
-
-
-def _terms(settings: Settings) -> Terms:
-    return Terms(settings.issuer, settings.audience)
 
 
 def _root(path: Path | None) -> RootKeys:

@@ -32,6 +32,8 @@ class Key(BaseModel):
     """Empty: it does not end."""
     disabled: bool = False
     uploaded: bool = False
+    signature: str = ""
+    """The root key's."""
 
     def v1(self, account: str) -> dict[str, Any]:
         """In the words of iam v1; `account` is the account's full name."""
@@ -78,6 +80,7 @@ class Account(BaseModel):
                 disabled=key.disabled,
                 not_before=key.created,
                 not_after=key.not_after,
+                signature=key.signature,
             )
             for key in self.keys.values()
         }

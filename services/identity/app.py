@@ -26,6 +26,7 @@ from services.identity.settings import IdentitySettings
 from services.identity.signing import SigningKeys
 from services.identity.store import Store, counter_of
 from services.identity.upkeep import Upkeep
+from services.identity.vouching import Vouching
 from shared.http.iam import Policies
 from shared.http.routes import Route
 from shared.identity.directory import project_in
@@ -46,9 +47,10 @@ def build(parts: Parts) -> Service:
     policies = Policies(
         parts.state, parts.keys, parts.outbox, parts.directory, lambda name: counter_of(project_in(name))
     )
-    upkeep = Upkeep(_first_start(parts, settings, store, policies), signing, parts.clock)
+    vouching = Vouching(root, store, parts.directory)
+    upkeep = Upkeep(_first_start(parts, settings, store, policies, vouching), signing, vouching, parts.clock)
     app = parts.face(
-        [*_login_routes(parts, settings, store, signing), *_admin_routes(parts, settings, store, policies)]
+        [*_login_routes(parts, settings, store, signing), *_admin_routes(parts, settings, store, policies, vouching)]
     )
     return Service(app=app, background=(upkeep.live,), ready=upkeep.reasons)
 
@@ -56,7 +58,7 @@ def build(parts: Parts) -> Service:
 def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signing: SigningKeys) -> list[Route]:
     clock, addresses = parts.clock, Addresses(parts.settings)
     logins = Logins(store, parts.verifier, domain=settings.domain, now=clock.now, ids=parts.ids, cpu=parts.cpu)
-    terms = Terms(parts.settings.issuer, parts.settings.audience)
+    terms = Terms.of(parts.settings)
     tokens = TokenFace(
         logins=logins,
         issuer=Issuer(signing, terms, clock.now, parts.ids, settings.token_seconds),
@@ -79,13 +81,15 @@ def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signin
     return [*tokens.routes(), *discovery.routes()]
 
 
-def _admin_routes(parts: Parts, settings: IdentitySettings, store: Store, policies: Policies) -> list[Route]:
+def _admin_routes(
+    parts: Parts, settings: IdentitySettings, store: Store, policies: Policies, vouching: Vouching
+) -> list[Route]:
     clock, ids, names = parts.clock, parts.ids, Names(parts.directory, settings.domain)
     organization = f"organizations/{settings.organization}"
     accounts = AccountsFace(store, policies, names, ids, settings.domain)
     return [
         *accounts.routes(),
-        *AccountKeysFace(accounts, clock, ids, parts.cpu, Addresses(parts.settings).base).routes(),
+        *AccountKeysFace(accounts, vouching, clock, ids, parts.cpu, Addresses(parts.settings).base).routes(),
         *RolesFace(store, names, organization).routes(),
         *GroupsFace(store, organization).routes(),
         *ProjectsFace(store, policies, names, clock, ids, organization).routes(),
@@ -95,7 +99,9 @@ def _admin_routes(parts: Parts, settings: IdentitySettings, store: Store, polici
     ]
 
 
-def _first_start(parts: Parts, settings: IdentitySettings, store: Store, policies: Policies) -> FirstStart:
+def _first_start(
+    parts: Parts, settings: IdentitySettings, store: Store, policies: Policies, vouching: Vouching
+) -> FirstStart:
     data = parts.settings.data
     wishes = Wishes(
         organization=f"organizations/{settings.organization}",
@@ -106,7 +112,7 @@ def _first_start(parts: Parts, settings: IdentitySettings, store: Store, policie
         agent_keys=settings.agent_keys or data / "keys",
         base_url=parts.settings.public_url or f"http://{parts.settings.host}:{parts.settings.port}",
     )
-    return FirstStart(store, policies, parts.directory, parts.clock, parts.ids, parts.cpu, wishes)
+    return FirstStart(store, vouching, policies, parts.directory, parts.clock, parts.ids, parts.cpu, wishes)
 
 
 def _root(path: Path | None) -> EllipticCurvePrivateKey:
@@ -121,6 +127,6 @@ def _trusting(parts: Parts, root: EllipticCurvePrivateKey) -> Parts:
     """Tried alone, with no root key pinned, identity trusts the one that it has."""
     if parts.settings.root_key_file is not None:
         return parts
-    terms = Terms(parts.settings.issuer, parts.settings.audience)
+    terms = Terms.of(parts.settings)
     verifier = TokenVerifier(parts.directory, RootKeys.of(root), terms, parts.clock.now)
     return replace(parts, verifier=verifier)

@@ -18,6 +18,7 @@ from services.identity.key_files import KeyFile, key_file, new_pair
 from services.identity.projects import Project, new_project_number, owned_by
 from services.identity.roles import PREDEFINED
 from services.identity.store import ORGANIZATION, Change, Store
+from services.identity.vouching import Vouching
 from shared.clock import Clock, Cpu, Ids, rfc3339
 from shared.events import Cause
 from shared.events.states import Binding, PolicyState
@@ -68,6 +69,7 @@ class FirstStart:
     """Makes what must be there before anybody can log in."""
 
     store: Store
+    vouching: Vouching
     policies: Policies
     directory: Directory
     clock: Clock
@@ -162,8 +164,8 @@ class FirstStart:
             email=email,
             unique_id=file.client_id,
             display_name="Administrator" if name == ADMIN else f"Entrepot {name}",
-            keys={key.id: key},
         )
+        account = self.vouching.added(account, key)
         cause = Cause(id=f"first start {email} {key.id}", actor=_CAUSE.actor)
         change = Change(
             project=project,

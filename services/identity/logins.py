@@ -16,7 +16,8 @@ from services.identity.store import Store
 from shared.clock import Cpu, Ids
 from shared.http.gate import Verifier
 from shared.identity.decoy import decoy
-from shared.identity.tokens import InvalidToken, usable_key
+from shared.identity.moments import usable_key
+from shared.identity.tokens import InvalidToken
 from shared.names import PROJECT
 
 TOKEN_USER: Final = "oauth2accesstoken"  # noqa: S105 — a user name

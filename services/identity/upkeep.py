@@ -1,4 +1,4 @@
-"""What identity does by itself: its first start, and fresh keys to sign with, through every absence of its parts."""
+"""What identity does by itself: the first start, fresh keys, signatures for old ones, through absences of its parts."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import structlog
 
 from services.identity.first_start import FirstStart
 from services.identity.signing import LOOK_SECONDS, SigningKeys
+from services.identity.vouching import Vouching
 from shared.clock import Clock
 from shared.state import LaneFull, Moved, StateUnavailable
 
@@ -21,6 +22,7 @@ class Upkeep:
 
     first_start: FirstStart
     signing: SigningKeys
+    vouching: Vouching
     clock: Clock
     begun: bool = field(default=False, init=False)
 
@@ -32,6 +34,7 @@ class Upkeep:
             await self.clock.sleep(_AGAIN_SECONDS)
         self.begun = True
         while True:
+            await self._done(self.vouching.look)
             await self.clock.sleep(LOOK_SECONDS)
             await self._done(self.signing.look)
 

@@ -21,6 +21,8 @@ class AccountKey(_Part):
     disabled: bool = False
     not_before: str = ""
     not_after: str = ""
+    signature: str = ""
+    """Root key's signature that the key is this account's; base64. Without it the key signs no bearer tokens."""
 
 
 class Condition(_Part):

@@ -1,4 +1,4 @@
-"""The root key: it vouches for the keys that tokens are signed with, and every service has its public half pinned."""
+"""The root key vouches for the keys of tokens and of accounts; every service has its public half pinned."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from shared.events.states import KeyState
+from shared.events.states import AccountKey, AccountState, KeyState
 
 _END = b"-----END PUBLIC KEY-----"
 
@@ -49,23 +49,49 @@ class RootKeys:
 
     def vouch_for(self, fact: KeyState) -> bool:
         """Whether one of the root keys has signed this key with this validity."""
+        return self._signed(fact.signature, statement(fact))
+
+    def vouch_for_account(self, account: AccountState, key_id: str) -> bool:
+        """Whether one of the root keys has signed that this key is this account's."""
+        key = account.keys.get(key_id)
+        return key is not None and self._signed(key.signature, account_statement(account, key_id, key))
+
+    def _signed(self, signature: str, content: bytes) -> bool:
         try:
-            signature = base64.b64decode(fact.signature, validate=True)
+            decoded = base64.b64decode(signature, validate=True)
         except (binascii.Error, ValueError):
             return False
-        return any(_signed(key, signature, statement(fact)) for key in self.keys)
+        return any(_signed(key, decoded, content) for key in self.keys)
 
 
 def vouched(fact: KeyState, root: EllipticCurvePrivateKey) -> KeyState:
     """The key fact with the root key's signature."""
-    signature = root.sign(statement(fact), ECDSA(SHA256()))
-    return fact.model_copy(update={"signature": base64.b64encode(signature).decode()})
+    return fact.model_copy(update={"signature": _signature(root, statement(fact))})
+
+
+def account_signature(account: AccountState, key_id: str, root: EllipticCurvePrivateKey) -> str:
+    """The root key's signature that this key is this account's. KeyError where the account has no such key."""
+    return _signature(root, account_statement(account, key_id, account.keys[key_id]))
 
 
 def statement(fact: KeyState) -> bytes:
     """What the root key signs: nothing of the key can be exchanged without its signature failing."""
     parts = ("entrepot token key 1", fact.key_id, fact.not_before, fact.not_after, fact.public_key)
+    return _joined(parts)
+
+
+def account_statement(account: AccountState, key_id: str, key: AccountKey) -> bytes:
+    """What the root key signs of an account's key: whose it is and how long; disabling it needs no signature."""
+    whose = (account.email, account.unique_id, key_id)
+    return _joined(("entrepot account key 1", *whose, key.algorithm, key.not_before, key.not_after, key.public_key))
+
+
+def _joined(parts: tuple[str, ...]) -> bytes:
     return b"\n".join(f"{len(part)}:{part}".encode() for part in parts)
+
+
+def _signature(root: EllipticCurvePrivateKey, content: bytes) -> str:
+    return base64.b64encode(root.sign(content, ECDSA(SHA256()))).decode()
 
 
 def _signed(key: EllipticCurvePublicKey, signature: bytes, content: bytes) -> bool:

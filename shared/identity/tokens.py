@@ -1,28 +1,33 @@
-"""Access tokens: ES256 JWTs that every service checks by itself, against keys it has heard of and the pinned root."""
+"""Access tokens: ES256 JWTs that every service checks by itself, against keys it has heard of and the pinned root.
+
+An account may also sign one itself, with the key of its key file: see `shared.identity.self_signed`.
+"""
 
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.events.states import AccountKey, AccountState, KeyState
+from shared.events.states import KeyState
+from shared.identity import self_signed
 from shared.identity.caller import ALL_USERS, Caller, Grant
 from shared.identity.directory import Directory
+from shared.identity.moments import LEEWAY, moment, usable_key
 from shared.identity.root import RootKeys
+from shared.identity.self_signed import NotSelfSigned, Proven, SelfSigned, algorithm
+from shared.settings import Settings
 
 ALGORITHM: Final = "ES256"
 LIFETIME: Final = 3600
 """Seconds that a token may live at most."""
 
-_LEEWAY: Final = 10
 _REMEMBERED: Final = 8192
 _LONGEST: Final = 8192
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -78,13 +83,23 @@ class Terms:
 
     issuer: str
     audience: str
+    addresses: frozenset[str] = frozenset()
+    """Where this service can be reached: what a token that an account signed itself may be made out to."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The terms of a process."""
+        scheme = "https" if settings.tls_certificate else "http"
+        own = settings.public_url or (f"{scheme}://{settings.host}:{settings.port}" if settings.port else "")
+        return cls(settings.issuer, settings.audience, frozenset({own.rstrip("/")} - {""}))
 
 
 @dataclass
 class _Checked:
     claims: Claims
     caller: Caller
-    key: KeyState
+    key: KeyState | None
+    """None: the account signed it itself."""
     until: float
     version: int
     """The directory's version at the last check of key and account."""
@@ -99,6 +114,7 @@ class TokenVerifier:
         self._root = root
         self._terms = terms
         self._now = now
+        self._self_signed = SelfSigned(directory, root, terms.addresses, now)
         self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
         self._keys: dict[str, tuple[KeyState, ECKey]] = {}
 
@@ -118,7 +134,7 @@ class TokenVerifier:
         if self._now() >= checked.until:
             raise InvalidToken("expired")
         if checked.version != self._directory.version:
-            if self._directory.key(checked.key.key_id) != checked.key:
+            if checked.key is not None and self._directory.key(checked.key.key_id) != checked.key:
                 raise InvalidToken("signed with a key that no longer counts")
             checked.until = self._until(checked.claims, checked.key)
             checked.version = self._directory.version
@@ -127,10 +143,19 @@ class TokenVerifier:
         if len(token) > _LONGEST or not _FORM.fullmatch(token):
             raise InvalidToken("not of a token's form")
         version = self._directory.version
+        if algorithm(token) == self_signed.ALGORITHM:
+            claims = self._own(token)
+            return _Checked(claims, claims.caller(), None, self._until(claims, None), version)
         signed_with: list[KeyState] = []
         claims = self._in_time(self._claims(token, signed_with))
         key = signed_with[0]
         return _Checked(claims, claims.caller(), key, self._until(claims, key), version)
+
+    def _own(self, token: str) -> Claims:
+        try:
+            return _claims_of(self._self_signed.read(token))
+        except NotSelfSigned as error:
+            raise InvalidToken(str(error)) from error
 
     def _claims(self, token: str, signed_with: list[KeyState]) -> Claims:
         def find(guest: GuestProtocol) -> ECKey:
@@ -175,17 +200,19 @@ class TokenVerifier:
             raise InvalidToken("for another audience")
         if now >= claims.exp:
             raise InvalidToken("expired")
-        if max(claims.nbf, claims.iat) > now + _LEEWAY:
+        if max(claims.nbf, claims.iat) > now + LEEWAY:
             raise InvalidToken("not valid yet")
-        if claims.exp - claims.iat > LIFETIME + _LEEWAY:
+        if claims.exp - claims.iat > LIFETIME + LEEWAY:
             raise InvalidToken("longer than a token may live")
         return claims
 
-    def _until(self, claims: Claims, key: KeyState) -> float:
+    def _until(self, claims: Claims, key: KeyState | None) -> float:
         """When the token stops counting at the latest, as things are now. Raises InvalidToken."""
-        now, until = self._now(), min(float(claims.exp), _moment(key.not_after))
-        if now < _moment(key.not_before) - _LEEWAY or now >= until:
-            raise InvalidToken("signed with a key outside its time")
+        now, until = self._now(), float(claims.exp)
+        if key is not None:
+            until = min(until, moment(key.not_after))
+            if now < moment(key.not_before) - LEEWAY or now >= until:
+                raise InvalidToken("signed with a key outside its time")
         if claims.sub != ALL_USERS:
             until = min(until, self._account_until(claims))
         return until
@@ -202,7 +229,7 @@ class TokenVerifier:
         key = usable_key(account, claims.key, self._now())
         if key is None:
             raise InvalidToken("of an account key that is disabled, expired or gone")
-        return _moment(key.not_after) if key.not_after else float(claims.exp)
+        return moment(key.not_after) if key.not_after else float(claims.exp)
 
     def _remember(self, name: bytes, checked: _Checked) -> None:
         self._checked[name] = checked
@@ -210,19 +237,18 @@ class TokenVerifier:
             self._checked.popitem(last=False)
 
 
-def usable_key(account: AccountState, key_id: str, now: float) -> AccountKey | None:
-    """The account's key of that id, if it may be used now."""
-    key = account.keys.get(key_id)
-    if key is None or key.disabled:
-        return None
-    too_early = bool(key.not_before) and now < _moment(key.not_before) - _LEEWAY
-    too_late = bool(key.not_after) and now >= _moment(key.not_after)
-    return None if too_early or too_late else key
-
-
-def _moment(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return 0.0  # an end that cannot be read has passed
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _claims_of(proven: Proven) -> Claims:
+    """What a token of ours would say in its place."""
+    said, account = proven.said, proven.account
+    return Claims(
+        iss=said.iss,
+        aud=said.aud,
+        sub=f"serviceAccount:{account.email}",
+        uid=account.unique_id,
+        key=proven.key_id,
+        iat=int(said.iat),
+        nbf=int(said.iat),
+        exp=int(said.exp),
+        jti="",
+        use="access",
+    )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.identity.accounts import MAX_KEYS, Account, Key
 from services.identity.api.accounts import METHOD, ONE, AccountsFace, Also
 from services.identity.key_files import key_file, new_pair, uploaded_public_key
+from services.identity.vouching import Vouching
 from shared.clock import Clock, Cpu, Ids, rfc3339
 from shared.http.bodies import json_body
 from shared.http.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -43,6 +44,7 @@ class AccountKeysFace:
     """`projects.serviceAccounts.keys` of iam v1."""
 
     accounts: AccountsFace
+    vouching: Vouching
     clock: Clock
     ids: Ids
     cpu: Cpu
@@ -131,7 +133,7 @@ class AccountKeysFace:
         def with_key(account: Account) -> Account:
             if len(account.keys) >= MAX_KEYS:
                 raise FailedPrecondition(f"An account has at most {MAX_KEYS} keys: delete one first.")
-            return account.model_copy(update={"keys": {**account.keys, key.id: key}})
+            return self.vouching.added(account, key)
 
         name = f"{self.accounts.names.account_resource(request)}/keys/{key.id}"
         shown = key.v1(self.accounts.names.account_resource(request))

@@ -172,6 +172,16 @@ async def test_an_uploaded_public_key_logs_in_and_nonsense_is_refused(world: Wor
         assert (await world.call("POST", f"{ACCOUNTS}/{EVE}/keys:upload", {"publicKeyData": wrong}))[0] == 400
 
 
+async def test_a_key_file_signs_bearer_tokens_itself_until_its_key_is_disabled(world: World) -> None:
+    ci = await world.account("ci", "roles/viewer")
+    token = world.assertion(ci, aud="https://cloudresourcemanager.googleapis.com/")
+    assert (await world.call("GET", "/v1/projects/demo", token=token))[0] == 200
+    email, key = ci["client_email"], ci["private_key_id"]
+    assert (await world.call("POST", f"{ACCOUNTS}/{email}/keys/{key}:disable", {}))[0] == 200
+    assert (await world.call("GET", "/v1/projects/demo", token=token))[0] == 401
+    assert (await world.call("GET", "/v1/projects/demo", token=world.assertion(ci)))[0] == 401, "for the token endpoint"
+
+
 async def test_ten_keys_are_enough(world: World) -> None:
     data = base64.b64encode(pair("uploaded").public.encode()).decode()
     await world.call("POST", ACCOUNTS, {"accountId": "eve"})

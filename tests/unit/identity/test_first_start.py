@@ -1,6 +1,7 @@
 """What the first start makes, that a second one changes nothing, and that keys to sign with come and go in time."""
 
 import asyncio
+import dataclasses
 import json
 import stat
 import time
@@ -11,7 +12,8 @@ import pytest
 
 from services.identity.app import build
 from services.identity.roles import PERMISSIONS, PREDEFINED
-from shared.events.states import KeyState
+from shared.events.states import AccountState, KeyState
+from shared.identity.root import RootKeys
 from shared.identity.root_file import make_root, root_key
 from shared.identity.tokens import InvalidToken
 from shared.process import Service
@@ -199,6 +201,28 @@ async def test_another_root_key_means_another_token_key_and_the_old_ones_count_n
     again.ids.secret(1000)  # another process draws other ids
     await ended(await begun(build(again.parts)))
     assert len(list(memory.announced("state.key"))) == 2
+
+
+async def test_keys_of_before_and_after_a_change_of_the_root_are_vouched_for(tmp_path: Path) -> None:
+    async with identity(tmp_path) as world:
+        await world.account("ci")
+        memory = world.memory
+        again = memory_parts("identity", projects=(), environment=memory.parts.environment, shared=memory)
+        for fact, generation in memory.directory.facts():
+            again.directory.learn(fact, generation)
+        root = tmp_path / "another.pem"
+        make_root(root, tmp_path / "another.pub")
+        environment = {**memory.parts.environment, "ENTREPOT_IDENTITY_ROOT_KEY_FILE": str(root)}
+        parts = dataclasses.replace(again.parts, environment=environment)
+        again.ids.secret(1000)  # another process draws other ids
+        tasks = await begun(build(parts))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await ended(tasks)
+        roots = RootKeys.parse((tmp_path / "another.pub").read_bytes())
+        accounts = list(again.directory.every(AccountState))
+        assert len(accounts) == 2
+        assert all(roots.vouch_for_account(fact, key) for fact in accounts for key in fact.keys)
 
 
 def test_a_root_key_is_made_once_with_its_public_half_beside_it(tmp_path: Path) -> None:
