@@ -68,7 +68,11 @@ _AR_CONTENT_READ = _families(
     "artifactregistry",
     "attachments dockerimages files locations mavenartifacts npmpackages packages pythonpackages rules tags versions",
     _READ,
-) | {"artifactregistry.files.download", "artifactregistry.projectsettings.get"}
+) | {
+    "artifactregistry.files.download",
+    "artifactregistry.projectsettings.get",
+    "artifactregistry.vpcscconfigs.get",
+}
 _AR_CONTENT_WRITE = (
     _families("artifactregistry", "packages tags versions files", "update")
     | _families("artifactregistry", "tags attachments aptartifacts yumartifacts kfpartifacts", "create")
@@ -76,7 +80,7 @@ _AR_CONTENT_WRITE = (
 )
 _AR_CONTENT_DELETE = _families("artifactregistry", "tags versions packages files attachments", "delete")
 _AR_RULES = _family("artifactregistry.rules", "create delete update")
-_AR_SETTINGS = frozenset({"artifactregistry.projectsettings.update"})
+_AR_SETTINGS = frozenset({"artifactregistry.projectsettings.update", "artifactregistry.vpcscconfigs.update"})
 _AR_READER = (
     _AR_CONTENT_READ
     | _only(_AR_REPOSITORIES, _READ)

@@ -29,9 +29,12 @@ NAME = "demo/web/app"
 RIGHTS = {
     "repositories": "downloadArtifacts uploadArtifacts deleteArtifacts createOnPush create get list update delete",
     "dockerimages": "list get",
-    "packages": "list get",
-    "versions": "list get",
-    "tags": "list get",
+    "packages": "list get update delete",
+    "versions": "list get update delete",
+    "tags": "list get create update delete",
+    "files": "list get download",
+    "projectsettings": "get update",
+    "vpcscconfigs": "get update",
     "locations": "list get",
 }
 POLICY_RIGHTS = tuple(f"artifactregistry.repositories.{verb}IamPolicy" for verb in ("get", "set"))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.registry.api.google.places import LOCATION, Places, read, write
 from services.registry.project_settings import ProjectSettings
 from shared.http.bodies import json_body
+from shared.http.call import call_of
 from shared.http.errors import FailedPrecondition
 from shared.http.masks import check_paths, field_mask
 from shared.http.routes import Route
@@ -66,6 +67,7 @@ class ProjectFace:
             raise FailedPrecondition(
                 "legacyRedirectionState: HOST/PROJECT/IMAGE always means the project's repository gcr.io here."
             )
+        call_of(request).changed_nothing()
         return json_answer(self._json(request))
 
     async def vpcsc(self, request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from services.registry.errors import StillHeld
 from services.registry.names import ImageName
 from services.registry.records import Version
 from shared.http.bodies import json_body
+from shared.http.call import call_of
 from shared.http.errors import FailedPrecondition, InvalidArgument
 from shared.http.masks import apply_mask, check_paths, field_mask
 from shared.http.routes import Route
@@ -107,7 +108,9 @@ class VersionFace:
         for version in versions:
             await self._refuse_tagged(version)
         await self._refuse_held(name, versions)
-        if not body.validate_only:
+        if body.validate_only:
+            call_of(request).changed_nothing()
+        else:
             await self._delete_all(versions, act)
         return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
 
