@@ -3,6 +3,10 @@
 One relay at a time drains a lane, by a lease that it renews. The lease guards removal; publication needs no guard, for
 the bus drops twins, but only for a while: so a relay that stood still for longer than its lease looks again before it
 publishes.
+
+A lane's first entry leaves at once; while more come, they leave together, a few dozen times a second, and one question
+to the state renews the lease, removes what the bus has and reads what is next. A lease is not given back after each
+turn: it is kept until it runs out, so that a busy lane stays with one relay.
 """
 
 import asyncio
@@ -14,11 +18,14 @@ import structlog
 
 from shared.bus import BusUnavailable, Message, Publisher, StreamFull
 from shared.clock import Clock, Ids
+from shared.events.earlier import today
 from shared.state import LaneEntry, Lease, State, StateUnavailable
 
 BATCH = 64
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 5.0
+PACE_SECONDS = 0.025
+"""From one turn of a lane to its next while entries keep coming: each turn costs the same for one entry as for many."""
 AT_ONCE = 16
 """Lanes drained beside each other: bounds what lies in memory."""
 
@@ -33,10 +40,13 @@ class _LeaseLost(Exception):
 
 @dataclass
 class _Tenure:
-    """A lease, and when it was asked for: it runs from then at the latest."""
+    """A lease, when it was asked for, from which on it runs, and what the bus has but the lane still holds."""
 
     lease: Lease
-    renewed: float
+    renewed: float = float("-inf")
+    published: int = 0
+    size: int = BATCH
+    """How many entries are taken next: fewer where a stream had little room."""
 
 
 class Relay:
@@ -48,6 +58,7 @@ class Relay:
         self._publisher = publisher
         self._clock = clock
         self._token = ids.new()
+        self._tenures: dict[str, _Tenure] = {}
         self._tending: dict[str, asyncio.Task[None]] = {}
         self._woken_again: dict[str, None] = {}
         self._waiting_since: dict[str, float] = {}
@@ -66,6 +77,7 @@ class Relay:
             await asyncio.gather(*loops)
         finally:
             await _ended([*loops, *self._tending.values()])
+            await asyncio.gather(*map(self._give_back, self._tenures.values()))
 
     async def _listen(self) -> None:
         async for lane in self._state.woken():
@@ -89,27 +101,33 @@ class Relay:
 
     async def _tend_until_empty(self, lane: str) -> None:
         """Drain one lane; what hinders it hinders no other lane."""
+        tenure = self._tenures.setdefault(lane, _Tenure(Lease(lane, self._token)))
         pause = _FIRST_PAUSE
         try:
             while True:
                 self._woken_again.pop(lane, None)
-                published = self.published
-                outcome = await self._try_to_drain(lane)
-                if outcome is None and lane not in self._woken_again:
+                began = self._clock.monotonic()
+                hindered = await self._try_a_turn(tenure)
+                if hindered is None and not tenure.published and lane not in self._woken_again:
                     return
-                pause = _FIRST_PAUSE if self.published > published else min(2 * pause, _LONGEST_PAUSE)
-                if outcome is not None:
-                    await self._clock.sleep(max(pause, outcome))
+                pause = _FIRST_PAUSE if tenure.published else min(2 * pause, _LONGEST_PAUSE)
+                if hindered is not None:
+                    await self._clock.sleep(max(pause, hindered))
+                elif tenure.published:
+                    await self._clock.sleep(max(0.0, began + PACE_SECONDS - self._clock.monotonic()))
         finally:
             self._tending.pop(lane, None)
             self._waiting_since.pop(lane, None)
 
-    async def _try_to_drain(self, lane: str) -> float | None:
-        """None when the lane is empty, else the least seconds after which to look again."""
+    async def _try_a_turn(self, tenure: _Tenure) -> float | None:
+        """None when nothing is in the way, else the least seconds after which to look again."""
+        lane = tenure.lease.lane
         try:
             async with self._free:
-                await self._drain(lane)
+                while await self._turn(tenure):
+                    pass
         except _LeaseLost:
+            tenure.renewed, tenure.published = float("-inf"), 0
             self._waiting_since.pop(lane, None)
             return LEASE_SECONDS
         except (BusUnavailable, StreamFull, StateUnavailable) as error:
@@ -120,26 +138,32 @@ class Relay:
             return None
         return 0.0
 
-    async def _drain(self, lane: str) -> None:
-        """Publish and remove, batch by batch, until nothing is left. After a failure the head is read anew."""
-        tenure = _Tenure(Lease(lane, self._token), renewed=float("-inf"))
-        try:
-            await self._hold(tenure)
-            self._waiting_since.setdefault(lane, self._clock.monotonic())
-            size = BATCH
-            while entries := await self._state.entries(lane, size):
-                await self._hold(tenure)
-                if not await self._publish(tenure, entries):
-                    size = len(entries) // 2
-                    continue
-                size = min(2 * size, BATCH)
-                await self._hold(tenure)
-                if not await self._state.remove(tenure.lease, entries[-1].number):
-                    raise _LeaseLost
-                self.published += len(entries)
-                self._waiting_since[lane] = self._clock.monotonic()
-        finally:
-            await self._give_back(tenure)
+    async def _turn(self, tenure: _Tenure) -> bool:
+        """Take what lies in the lane to the bus; whether more may lie there. After a failure the head is read anew."""
+        lane = tenure.lease.lane
+        self._waiting_since.setdefault(lane, self._clock.monotonic())
+        entries = await self._next(tenure)
+        if not entries:
+            return False
+        if not await self._publish(tenure, entries):
+            tenure.size = len(entries) // 2
+            return True
+        full = len(entries) == tenure.size
+        tenure.size, tenure.published = min(2 * tenure.size, BATCH), entries[-1].number
+        self.published += len(entries)
+        self._waiting_since[lane] = self._clock.monotonic()
+        return full
+
+    async def _next(self, tenure: _Tenure) -> Sequence[LaneEntry]:
+        """The oldest entries, read while the lease is surely ours; raises _LeaseLost when it is another's."""
+        while True:
+            asked = self._clock.monotonic()
+            entries = await self._state.drain(tenure.lease, LEASE_SECONDS, tenure.published, tenure.size)
+            if entries is None:
+                raise _LeaseLost
+            tenure.renewed, tenure.published = asked, 0
+            if self._age(tenure) < LEASE_SECONDS:  # an answer that took longer than the lease is worth nothing
+                return entries
 
     async def _publish(self, tenure: _Tenure, entries: Sequence[LaneEntry]) -> bool:
         """Whether the bus has all entries; it took none where the stream had no room for so many, but may take fewer.
@@ -148,7 +172,9 @@ class Relay:
         """
         renewing = asyncio.create_task(self._keep_holding(tenure))
         try:
-            await self._publisher.publish([Message(entry.id, entry.subject, entry.content) for entry in entries])
+            # Said today, whatever version of the service put it into the lane.
+            said = [Message(entry.id, *today(entry.subject, entry.content)) for entry in entries]
+            await self._publisher.publish(said)
         except StreamFull:
             if len(entries) == 1:
                 raise
@@ -178,10 +204,13 @@ class Relay:
         return self._clock.monotonic() - tenure.renewed
 
     async def _give_back(self, tenure: _Tenure) -> None:
-        if tenure.renewed == float("-inf"):
+        """At the end; what the bus has is removed first, or the next relay would say it again."""
+        if self._age(tenure) >= LEASE_SECONDS:
             return
         with contextlib.suppress(StateUnavailable, TimeoutError):
             async with asyncio.timeout(1.0):
+                if tenure.published:
+                    await self._state.remove(tenure.lease, tenure.published)
                 await self._state.release(tenure.lease)
 
 

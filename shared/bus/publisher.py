@@ -84,10 +84,8 @@ class JetStreamPublisher:
         batch = f"{connection.client_id}-{self._service}-{next(self._batches)}"
         headers = [{"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(n)} for n in range(1, len(messages) + 1)]
         headers[-1]["Nats-Batch-Commit"] = "1"
-        begun = await _ask(connection, messages[0], headers[0])
-        if begun.get("error"):
-            return _stored_whole(begun)
-        for message, more in zip(messages[1:-1], headers[1:-1], strict=True):
+        # Only the last waits for an answer: what was wrong with an earlier one makes the batch incomplete.
+        for message, more in zip(messages[:-1], headers[:-1], strict=True):
             await connection.publish(message.subject, message.content, headers=_headers(message, more))
         return _stored_whole(await _ask(connection, messages[-1], headers[-1]))
 

@@ -138,3 +138,10 @@ class State(Protocol):
     async def remove(self, lease: Lease, last: int) -> bool:
         """Remove entries up to and including `last`; False, and nothing removed, when the lease is not ours."""
         ...
+
+    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
+        """One turn of a relay: take or renew the lease, remove up to `published` (0: nothing), read the oldest entries.
+
+        None, and nothing removed, when the lease is not ours: another has it, or it ran out before the removal.
+        """
+        ...

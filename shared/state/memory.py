@@ -179,6 +179,14 @@ class MemoryState:
         found.entries = [entry for entry in found.entries if entry.number > last]
         return True
 
+    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
+        """One turn of the relay."""
+        if published and not await self.remove(lease, published):
+            return None
+        if not await self.acquire(lease.lane, lease.token, seconds):
+            return None
+        return await self.entries(lease.lane, limit)
+
     # The step's parts.
 
     def _live(self, key: str) -> str | None:

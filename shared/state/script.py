@@ -49,6 +49,15 @@ return 1
 """
 
 
+DRAIN = """
+local holder = redis.call('GET', KEYS[1])
+if holder ~= ARGV[1] and (holder or ARGV[3] ~= '0') then return false end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if ARGV[3] ~= '0' then redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[3]) end
+return redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[4])
+"""
+
+
 def wake_channel(service: str) -> str:
     """Where a service's lanes are called out when they get their first entry."""
     return f"entrepot:{service}:wake"

@@ -13,7 +13,17 @@ from shared.state import server
 from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, StateUnavailable, Told
 from shared.state.keys import Keys
 from shared.state.line import Asked, Line, LineDown, is_plain
-from shared.state.script import ACQUIRE, RELEASE, REMOVE, STEP, Argument, StepArguments, lease_of, wake_channel
+from shared.state.script import (
+    ACQUIRE,
+    DRAIN,
+    RELEASE,
+    REMOVE,
+    STEP,
+    Argument,
+    StepArguments,
+    lease_of,
+    wake_channel,
+)
 from shared.state.server import ValkeySettings
 from shared.state.step import Done, Step
 
@@ -38,8 +48,8 @@ class ValkeyState:
         self._line = Line(settings) if is_plain(settings.url) and not settings.replicas else None
         self._clock = clock
         self._settings = settings
-        self._step, self._acquire, self._release, self._remove = map(
-            client.register_script, (STEP, ACQUIRE, RELEASE, REMOVE)
+        self._step, self._acquire, self._release, self._remove, self._drain = map(
+            client.register_script, (STEP, ACQUIRE, RELEASE, REMOVE, DRAIN)
         )
 
     @classmethod
@@ -177,6 +187,18 @@ class ValkeyState:
         """Remove what was published, unless the lease has gone to another."""
         keys = [lease_of(lease.lane), lease.lane]
         return bool(await self._script(self._remove, keys, (lease.token, str(last + 1))))
+
+    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
+        """One turn of the relay; where there are replicas, thing by thing: each waits for them in its own way."""
+        if self._settings.replicas:
+            held = not published or await self.remove(lease, published)
+            if not held or not await self.acquire(lease.lane, lease.token, seconds):
+                return None
+            return await self.entries(lease.lane, limit)
+        keys = [lease_of(lease.lane), lease.lane]
+        arguments = (lease.token, int(seconds * 1000), str(published and published + 1), limit)
+        found = await self._script(self._drain, keys, arguments)
+        return None if found is None else [_entry(number, fields) for number, fields in found]
 
     # How questions are asked.
 

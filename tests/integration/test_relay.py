@@ -175,6 +175,41 @@ async def test_an_error_nobody_foresaw_is_tried_again_without_a_hot_loop(state: 
         await until(lambda: len(paper.said) == 1)
 
 
+async def test_what_keeps_coming_leaves_together_a_few_dozen_times_a_second(state: State) -> None:
+    paper, said = Paper(), list[str]()
+    async with running(relay(state, paper)):
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        for number in range(100):
+            said += await say(state, gone(number))
+            await asyncio.sleep(0.002)
+        await until(lambda: len(paper.said) == 100)
+        turns = (time.monotonic() - began) / relays.PACE_SECONDS
+    assert [message.id for message in paper.said] == said
+    assert len(paper.batches) <= turns + 3
+    assert await state.busy_lanes() == []
+
+
+async def test_a_stop_removes_what_the_bus_has(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays, "PACE_SECONDS", 30.0)
+    paper = Paper()
+    await say(state, gone())
+    async with running(relay(state, paper)):
+        await until(lambda: len(paper.said) == 1)
+    assert await state.busy_lanes() == []
+
+
+async def test_a_lane_that_was_emptied_stays_with_its_relay_for_a_while(state: State, service: str) -> None:
+    paper, lane = Paper(), Keys(service).lane(AT, "EVENTS")
+    async with running(relay(state, paper)):
+        await say(state, gone())
+        await until(lambda: len(paper.said) == 1)
+        await asyncio.sleep(0.2)
+        assert not await state.acquire(lane, "another", 0.1)
+        await say(state, gone())
+        await until(lambda: len(paper.said) == 2)
+
+
 async def test_two_relays_share_the_lanes_and_say_everything_once_in_order(state: State) -> None:
     paper, said = Paper(), list[str]()
     paper.seconds = 0.002

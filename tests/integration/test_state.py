@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
+from redis.asyncio import Redis
 
 from shared.clock import SystemClock
 from shared.events import Cause, Draft
@@ -24,6 +25,7 @@ from shared.state import (
     IsEmpty,
     IsMember,
     Keys,
+    LaneEntry,
     LaneFull,
     Lease,
     Moved,
@@ -39,6 +41,7 @@ from shared.state import (
 from shared.state.memory import MemoryState, MemoryStore
 from shared.state.server import ValkeySettings
 from shared.state.valkey import ValkeyState
+from shared.state_rights import rights_of
 from tests.support.servers import Server, valkey_shared
 
 __all__ = ["valkey_shared"]
@@ -63,7 +66,8 @@ async def replica(request: pytest.FixtureRequest, service: str) -> AsyncIterator
         yield lambda: MemoryState(service, SystemClock().monotonic, store, lane_limit=4)
         return
     server: Server = request.getfixturevalue("valkey_shared")
-    settings = ValkeySettings(url=f"redis://127.0.0.1:{server.port}", lane_limit=4)
+    await _let_in(server, service)
+    settings = ValkeySettings(f"redis://127.0.0.1:{server.port}", service, "secret", lane_limit=4)
     opened: list[ValkeyState] = []
 
     def one() -> State:
@@ -73,6 +77,13 @@ async def replica(request: pytest.FixtureRequest, service: str) -> AsyncIterator
     yield one
     for state in opened:
         await state.close()
+
+
+async def _let_in(server: Server, service: str) -> None:
+    """Make an account with the rights that every deployment gives: whatever the state sends, those must allow."""
+    administrator = Redis(port=server.port)
+    await administrator.execute_command("ACL", "SETUSER", service, "on", ">secret", *rights_of(service).split())
+    await administrator.aclose()
 
 
 @pytest.fixture
@@ -348,6 +359,33 @@ async def test_only_the_holder_removes_and_exactly_so_far(state: State, keys: Ke
     assert await state.busy_lanes() == []
     await state.apply(step(drafts=deleted(1)))
     assert [entry.number for entry in await state.entries(lane, 10)] == [4]
+
+
+async def test_one_turn_takes_the_lease_removes_what_was_published_and_reads_on(state: State, keys: Keys) -> None:
+    lane = keys.lane(AT, "EVENTS")
+    await state.apply(step(drafts=deleted(3)))
+    assert _numbers(await state.drain(Lease(lane, "a"), 5, 0, 2)) == [1, 2]
+    assert await state.drain(Lease(lane, "b"), 5, 0, 2) is None
+    assert await state.drain(Lease(lane, "b"), 5, 2, 2) is None
+    assert not await state.acquire(lane, "b", 5)
+    assert _numbers(await state.drain(Lease(lane, "a"), 5, 2, 2)) == [3]
+    assert _numbers(await state.drain(Lease(lane, "a"), 5, 2, 2)) == [3], "a turn that is sent again"
+    assert _numbers(await state.drain(Lease(lane, "a"), 5, 3, 2)) == []
+    assert await state.busy_lanes() == []
+
+
+async def test_a_turn_whose_lease_ran_out_removes_nothing(state: State, keys: Keys) -> None:
+    lane = keys.lane(AT, "EVENTS")
+    await state.apply(step(drafts=deleted(2)))
+    assert _numbers(await state.drain(Lease(lane, "a"), 0.1, 0, 1)) == [1]
+    await asyncio.sleep(0.2)
+    assert await state.drain(Lease(lane, "a"), 5, 1, 1) is None
+    assert _numbers(await state.drain(Lease(lane, "b"), 5, 0, 5)) == [1, 2]
+
+
+def _numbers(entries: Sequence[LaneEntry] | None) -> list[int]:
+    assert entries is not None
+    return [entry.number for entry in entries]
 
 
 async def test_a_lease_runs_out_unless_it_is_renewed(state: State, keys: Keys) -> None:

@@ -109,6 +109,9 @@ class FarState:
     async def remove(self, lease: Lease, last: int) -> bool:
         return await self._ask(lambda: self._inner.remove(lease, last))
 
+    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
+        return await self._ask(lambda: self._inner.drain(lease, seconds, published, limit))
+
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         deadline = running_loop().time() + DEADLINE
         while running_loop().time() < deadline:

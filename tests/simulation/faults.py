@@ -85,16 +85,16 @@ class _RemovesUnfenced(_Wrapped):
         super().__init__(inner)
         self._read: dict[str, int] = {}
 
-    async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
-        found = await self._inner.entries(lane, limit)
-        self._read[lane] = len(found)
+    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
+        if published:
+            lane = self._inner.store.lanes[lease.lane]
+            lane.entries = lane.entries[self._read[lease.lane] :]
+            found = await self._inner.entries(lease.lane, limit)
+        else:
+            found = await self._inner.drain(lease, seconds, 0, limit)
+        if found is not None:
+            self._read[lease.lane] = len(found)
         return found
-
-    async def remove(self, lease: Lease, last: int) -> bool:
-        del last
-        lane = self._inner.store.lanes[lease.lane]
-        lane.entries = lane.entries[self._read[lease.lane] :]
-        return True
 
 
 @dataclass(frozen=True)
