@@ -31,29 +31,30 @@ TRIES = 8
 
 @dataclass(frozen=True)
 class Attesting:
-    """What is signed: one digest, as one attestor, because of one scan."""
+    """What is signed: one digest in one life of an image, as one attestor, because of one scan."""
 
     attestor: Attestor
     place: Place
     digest: str
     scan: Scan
+    life: int
 
     @property
     def natural_key(self) -> str:
         """The same for every run that would make this attestation."""
-        return f"{self.attestor.name} {self.digest} {self.attestor.signing_key_id}"
+        return f"{self.attestor.name} {self.digest} {self.attestor.signing_key_id} {self.place.home} {self.life}"
 
     @property
     def object(self) -> str:
         """Name of the object with the attestation; its DSSE form lies beside it."""
         own = path_token(self.attestor.name.rpartition("/")[2])
-        key = hashlib.sha256(self.attestor.signing_key_id.encode()).hexdigest()[:16]
+        key = hashlib.sha256(self.natural_key.encode()).hexdigest()[:16]
         folder = self.digest.replace(":", "/")
         return f"attestor/attestations/{self.place.project}/{folder}/{own}-{key}.json"
 
 
 class AutoAttestor:
-    """Signs what meets the threshold, once for each attestor, digest and key."""
+    """Signs what meets the threshold, once for each attestor, digest and key; again when the image it hung on went."""
 
     def __init__(self, store: Store, blobs: Blobs, ring: KeyRing, clock: Clock, host: str) -> None:
         """`host` is the registry's name in what is signed."""
@@ -83,14 +84,17 @@ class AutoAttestor:
         for kept in (await self._store.attestors(project)).values():
             if self._meets(kept.thing, version, version.scan):
                 place = Place(project, *version.home.split("/", 2))
-                await self._attest(kept, Attesting(kept.thing, place, digest, version.scan), version, traceparent)
+                life = version.presences[version.home].buried
+                due = Attesting(kept.thing, place, digest, version.scan, life)
+                await self._attest(kept, due, version, traceparent)
                 made += 1
         return made
 
     def _meets(self, attestor: Attestor, version: Version, scan: Scan) -> bool:
         if attestor.auto_attest is None or not attestor.signing_key_id:
             return False
-        return _field(attestor) not in version.evidence and not objection(scan, attestor.auto_attest)
+        made = version.evidence.get(_field(attestor))
+        return (made is None or not version.hangs(made)) and not objection(scan, attestor.auto_attest)
 
     async def _attest(self, kept: Kept[Attestor], due: Attesting, version: Version, traceparent: str) -> None:
         key = await self._ring.key(due.attestor.name, due.attestor.signing_key_id)
@@ -99,9 +103,10 @@ class AutoAttestor:
         cause = Cause(id=caused_id(due.natural_key, "attestation", 0), traceparent=traceparent)
         facts = self._store.version_key(due.place.project, due.digest)
         home = PRESENCE + version.home
+        before = version.evidence.get(_field(due.attestor))
         checks = (
             self._store.attestor_is(kept),
-            FieldIs(facts, EVIDENCE + _field(due.attestor), None),
+            FieldIs(facts, EVIDENCE + _field(due.attestor), before.stored() if before else None),
             FieldIs(facts, home, version.presences[version.home].stored()),
         )
         write = PutField(facts, EVIDENCE + _field(due.attestor), evidence.stored())
@@ -117,7 +122,8 @@ class AutoAttestor:
         occurrence = occurrence_json(f"https://{reference}@{due.digest}", due.attestor.note, payload, signature)
         content = await self._kept(due.object, orjson.dumps(occurrence))
         await self._kept(_dsse_object(due.object), dsse(statement, key))
-        return Occurrence.read(content).evidence(due.object)
+        evidence = Occurrence.read(content).evidence(due.object)
+        return evidence.model_copy(update={"image": due.place.home, "life": due.life})
 
     async def _kept(self, name: str, content: bytes) -> bytes:
         try:

@@ -7,7 +7,7 @@ from services.attestor.attestors import Attestor
 from services.attestor.facts import Version
 from services.attestor.policy import SYSTEM_POLICY, AdmissionRule, Policy, Workload
 from services.attestor.references import Place, Reference
-from services.attestor.verification import attested
+from services.attestor.verification import MOST_EVIDENCE, Finding, examined
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,18 @@ def _objection(rule: AdmissionRule, known: Known, attestors: Mapping[str, Attest
         return "the rule denies every image"
     if stranger := _unknown(known):
         return stranger
-    evidence = known.version.evidence.values() if known.version else ()
-    missing = [
-        name
-        for name in rule.require_attestations_by
-        if (attestor := attestors.get(name)) is None or not attested(attestor, known.digest, evidence)
-    ]
+    evidence = known.version.counting if known.version else ()
+    missing: dict[str, str] = {}
+    for name in rule.require_attestations_by:
+        attestor = attestors.get(name)
+        found = examined(attestor, known.digest, evidence) if attestor else Finding(attested=False)
+        if attestor is None:
+            missing[name] = f"{name} does not exist"
+        elif not found.attested:
+            missing[name] = f"{name} has {found.unseen} older than the newest {MOST_EVIDENCE}" if found.unseen else ""
     if not missing:
         return ""
-    gone = [name for name in missing if attestors.get(name) is None]
-    told = "; ".join((f"no attestation by {', '.join(missing)}", *(f"{name} does not exist" for name in gone)))
-    return f"{told}; {_scan(known)}"
+    return "; ".join((f"no attestation by {', '.join(missing)}", *filter(None, missing.values()), _scan(known)))
 
 
 def _unknown(known: Known) -> str:

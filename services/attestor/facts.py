@@ -32,6 +32,17 @@ class Presence(_Fact):
     deleted: bool = False
     artifact: bool = False
     """Refers to a subject or is no container image: nothing that runs, nothing that is attested by itself."""
+    buried: int = 0
+    """Generation of its last deletion: what was attested before hung on what is gone."""
+
+    def after(self, known: Self | None) -> Self | None:
+        """What is true with this beside what was known, whichever of the two was said first; None: as it was."""
+        if known is None:
+            return self
+        buried = max(known.buried, self.buried)
+        if known.generation < self.generation:
+            return self.model_copy(update={"buried": buried})
+        return known.model_copy(update={"buried": buried}) if buried > known.buried else None
 
 
 class Fix(_Fact):
@@ -118,6 +129,17 @@ class Evidence(_Fact):
     """Base64 of the bytes that were signed."""
     signatures: tuple[Signature, ...]
     object: str = ""
+    image: str = ""
+    """Where it was hung on the digest, as `location/repository/image`; empty for what others attested."""
+    life: int = 0
+    """Which deletion of that image came before it."""
+    generation: int = 0
+    """Which of the changes to occurrences brought it; newer ones are looked at first."""
+
+    @property
+    def signers(self) -> set[str]:
+        """Ids of the keys that it says it is signed with."""
+        return {made.key_id for made in self.signatures}
 
     def content(self) -> bytes:
         """The bytes that were signed; raises ValueError."""
@@ -138,6 +160,19 @@ class Version(BaseModel):
     def presence(self, place: Place) -> Presence | None:
         """What is known of it under that image; None: never heard of."""
         return self.presences.get(place.home)
+
+    def hangs(self, evidence: Evidence) -> bool:
+        """Whether what it was made for is there still: an image that was deleted and pushed again is another one."""
+        presence = self.presences.get(evidence.image)
+        return not evidence.image or (
+            presence is not None and not presence.deleted and presence.buried == evidence.life
+        )
+
+    @property
+    def counting(self) -> list[Evidence]:
+        """What can count: also what hung on an image that is gone, as long as another one holds the digest."""
+        living = {name for name, presence in self.presences.items() if not presence.deleted}
+        return [found for found in self.evidence.values() if self.hangs(found) or living - {found.image}]
 
     @property
     def home(self) -> str:

@@ -72,10 +72,12 @@ class Handlers:
         """A manifest is gone, and the tags that pointed at it."""
         event = heard.event
         place = _place(event)
-        gone = Presence(generation=heard.generation, deleted=True)
+        gone = Presence(generation=heard.generation, deleted=True, buried=heard.generation)
         untagged = Tag(digest="", generation=heard.generation)
         fields = [self._tag(place, tag, untagged) for tag in event.tags]
         await self._learn(event.project, heard.id, [self._presence(place, event.digest, gone), *fields])
+        # It may live elsewhere, or its next push was heard first: there it is without an attestation now.
+        await self._attesting.consider(event.project, event.digest, heard.traceparent)
 
     async def on_scanned(self, heard: Heard[ScanCompleted]) -> None:
         """A scan is done: remember what it found, and sign what meets a threshold."""
@@ -97,7 +99,7 @@ class Handlers:
         if reference is None or place is None or not reference.digest:
             return
         key = self._store.version_key(place.project, reference.digest)
-        evidence = await self._evidence(event)
+        evidence = await self._evidence(heard)
         field = Field(key, EVIDENCE + event.occurrence, lambda before: _last_word(before, evidence))
         await self._learn(place.project, heard.id, [field])
 
@@ -129,13 +131,15 @@ class Handlers:
             return
         raise Moved
 
-    async def _evidence(self, event: OccurrenceChanged) -> Evidence:
+    async def _evidence(self, heard: Heard[OccurrenceChanged]) -> Evidence:
         """What an occurrence proves; nothing when it is gone."""
+        event = heard.event
         if not event.object:
             return WITHDRAWN
         try:
             occurrence = Occurrence.read(await self._blobs.content(event.object))
-            return occurrence.attestation.evidence(event.note, event.object)
+            evidence = occurrence.attestation.evidence(event.note, event.object)
+            return evidence.model_copy(update={"generation": heard.generation})
         except BlobMissing:
             return WITHDRAWN
         except ValueError as error:
@@ -157,9 +161,8 @@ def _last_word(before: str | None, evidence: Evidence) -> str | None:
 
 
 def _newer_presence(before: str | None, presence: Presence) -> str | None:
-    if before is not None and Presence.model_validate_json(before).generation >= presence.generation:
-        return None
-    return presence.stored()
+    after = presence.after(None if before is None else Presence.model_validate_json(before))
+    return None if after is None else after.stored()
 
 
 def _newer_tag(before: str | None, points: Tag) -> str | None:

@@ -11,7 +11,7 @@ from services.attestor.payloads import PayloadInvalid, read_simple_signing
 from services.attestor.public_keys import verifies
 
 MOST_EVIDENCE = 64
-"""Attestations that one decision looks at, so that none can be made slow by piling them up."""
+"""Attestations with a key of one attestor that a decision checks, so that none can be made slow by piling them up."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,32 @@ def _answer(asked: _Question) -> str:
     if signed.digest != asked.digest:
         return "it vouches for another digest"
     keys = {key.id: key for key in asked.attestor.keys}
-    named = [(keys[made.key_id], made.signature) for made in evidence.signatures[:8] if made.key_id in keys]
+    named = [(keys[made.key_id], made.signature) for made in evidence.signatures if made.key_id in keys][:8]
     if not named:
         return "it is signed with no key of the attestor"
     return "" if any(_holds(key, signature, content) for key, signature in named) else "its signature does not hold"
 
 
-def attested(attestor: Attestor, digest: str, evidence: Iterable[Evidence]) -> bool:
-    """Whether the attestor vouches for the digest."""
-    of_note = [found for found in evidence if found.note == attestor.note][:MOST_EVIDENCE]
-    return any(not refusal(attestor, digest, found) for found in of_note)
+@dataclass(frozen=True)
+class Finding:
+    """Whether an attestor vouches for a digest, and what was not looked at for that."""
+
+    attested: bool
+    unseen: int = 0
+
+
+def examined(attestor: Attestor, digest: str, evidence: Iterable[Evidence]) -> Finding:
+    """Look for an attestation that counts: our own first, then others', the newest first.
+
+    What hangs on other notes or names none of the attestor's keys is passed over, so that nobody can crowd out what
+    counts but who may attach to this very note.
+    """
+    keys = {key.id for key in attestor.keys}
+    of_ours = [found for found in evidence if found.note == attestor.note and found.signers & keys]
+    of_ours.sort(key=lambda found: (bool(found.image), found.generation), reverse=True)
+    if any(not refusal(attestor, digest, found) for found in of_ours[:MOST_EVIDENCE]):
+        return Finding(attested=True)
+    return Finding(attested=False, unseen=max(0, len(of_ours) - MOST_EVIDENCE))
 
 
 def _holds(key: AttestorKey, signature: str, content: bytes) -> bool:

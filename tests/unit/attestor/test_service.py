@@ -18,6 +18,7 @@ from shared.events import Event
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
 from shared.events.scans import NO_ADVISORIES, OccurrenceChanged, ScanCompleted
+from shared.state import StateUnavailable, Step
 from tests.support.events import said
 from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts
 
@@ -206,6 +207,113 @@ async def test_what_was_scanned_before_there_was_a_threshold_is_attested_when_th
     assert (await house.call("PUT", f"/v1/{NAME}", attestor))[0] == 200
     await house.memory.clock.advance(6)
     assert [event.data["digest"] for event in house.memory.announced("attestation.created")] == [A, B]
+
+
+LIVES = [
+    (pushed(), 1),
+    (scanned(), 1),
+    (ImageDeleted(**AT, digest=A, tags=("v1",)), 5),
+    (pushed(), 7),
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 1, 3, 2), (0, 3, 2, 1), (3, 1, 2, 0), (2, 3, 1, 0)])
+async def test_an_image_that_was_deleted_and_is_pushed_again_is_attested_again(
+    house: House, order: tuple[int, ...]
+) -> None:
+    await house.require()
+    for number in order:
+        await house.hear(*LIVES[number])
+    created = house.memory.announced("attestation.created")
+    assert (await house.admit(f"{IMAGE}@{A}"))["allowed"] is True
+    await house.hear(pushed(), generation=9)
+    assert len(house.memory.announced("attestation.created")) == len(created)
+    assert len({event.id for event in created}) == len({event.data["object"] for event in created}) == len(created)
+    assert len(house.memory.announced("referrer.requested")) == len(created)
+    last = orjson.loads(await house.memory.parts.blobs.content(created[-1].data["object"]))
+    assert last["resourceUri"] == f"https://{IMAGE}@{A}"
+    # What the first life was signed for is only said where that life was seen alive.
+    assert len(created) == (2 if order.index(2) > order.index(1) else 1)
+
+
+async def test_what_was_attested_before_a_deletion_does_not_count_after_it(house: House) -> None:
+    await house.require()
+    for event, generation in LIVES[:3]:
+        await house.hear(event, generation)
+    await house.hear(scanned(counts={"CRITICAL": 1}, when="2026-01-02T00:00:00Z"), generation=2)
+    await house.hear(*LIVES[3])
+    refused = await house.admit(f"{IMAGE}@{A}")
+    assert refused["allowed"] is False
+    assert "no attestation by" in refused["status"]["message"]
+
+
+async def test_an_attestation_goes_on_to_count_while_another_image_holds_the_digest(house: House) -> None:
+    await house.require()
+    await house.hear(pushed())
+    await house.hear(scanned())
+    await house.hear(pushed(image="worker"))
+    assert len(house.memory.announced("attestation.created")) == 1
+    await house.hear(scanned(counts={"CRITICAL": 1}, when="2026-01-02T00:00:00Z"), generation=2)
+    await house.hear(ImageDeleted(**AT, digest=A, tags=("v1",)), 5)
+    assert len(house.memory.announced("attestation.created")) == 1
+    assert (await house.admit(f"localhost:5000/demo/web/worker@{A}"))["allowed"] is True
+
+
+async def test_the_image_that_goes_on_to_hold_a_digest_is_attested_in_its_turn(house: House) -> None:
+    await house.require()
+    for event in (pushed(), scanned(), pushed(image="worker")):
+        await house.hear(event)
+    await house.hear(ImageDeleted(**AT, digest=A, tags=("v1",)), 5)
+    created = house.memory.announced("attestation.created")
+    assert [event.data["image"] for event in created] == ["app", "worker"]
+
+
+async def test_an_attestation_that_broke_off_after_its_objects_were_written_is_said_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.require()
+    for event, generation in LIVES[:3]:
+        await house.hear(event, generation)
+    apply, broken = house.memory.parts.state.apply, 0
+
+    async def dying(step: Step) -> Any:
+        nonlocal broken
+        if step.request.startswith("attest ") and broken < 2:
+            broken += 1
+            if broken == 2:  # it was made, and only its answer was lost
+                await apply(step)
+            raise StateUnavailable
+        return await apply(step)
+
+    monkeypatch.setattr(house.memory.parts.state, "apply", dying)
+    await house.hear(*LIVES[3])
+    for _ in range(4):
+        await house.memory.clock.advance(60)
+        await asyncio.sleep(0.05)
+    assert broken == 2
+    created = house.memory.announced("attestation.created")
+    assert [event.data["digest"] for event in created] == [A, A]
+    assert len(house.memory.announced("referrer.requested")) == len(house.memory.announced("audit.system")) == 2
+    assert (await house.admit(f"{IMAGE}@{A}"))["allowed"] is True
+
+
+async def test_a_workload_that_is_not_in_its_request_is_refused_whatever_the_policy(house: House) -> None:
+    response = await house.admit("nginx", object=None)
+    assert (response["allowed"], response["status"]["code"]) == (False, 422)
+
+
+async def test_a_decision_names_what_runs_here_and_may_be_spoken_for(house: House) -> None:
+    await house.hear(pushed())
+    await house.hear(pushed(project="other"))
+    both = (f"{IMAGE}:v1", f"localhost:5000/other/web/app@{A}", f"docker.io/demo/web/app@{A}")
+    await house.admit(*both)
+    assert house.decisions()[-1].running == (f"demo/local/web/app@{A}",)
+    house.memory.grant("projects/other", CLUSTER, "binaryauthorization.policy.evaluatePolicy")
+    await house.admit(*both)
+    assert house.decisions()[-1].running == (f"demo/local/web/app@{A}", f"other/local/web/app@{A}")
+    await house.require()
+    await house.admit(*both)
+    assert house.decisions()[-1].running == ()
 
 
 async def test_referrers_are_not_attested_so_that_there_is_no_loop(house: House) -> None:

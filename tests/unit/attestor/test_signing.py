@@ -19,7 +19,7 @@ from services.attestor.payloads import (
 )
 from services.attestor.public_keys import verifies
 from services.attestor.signing import KeyUnreadable, Master, SigningKey, from_seed
-from services.attestor.verification import attested, refusal
+from services.attestor.verification import MOST_EVIDENCE, Finding, examined, refusal
 from shared.settings import SettingsWrong
 
 DIGEST = "sha256:" + "1" * 64
@@ -76,7 +76,7 @@ def test_the_master_key_is_made_once_and_only_for_its_owner(tmp_path) -> None:  
 def test_an_attestation_counts_for_its_attestor_and_digest() -> None:
     found = attestor(KEY.public("ours"))
     assert refusal(found, DIGEST, evidence()) == ""
-    assert attested(found, DIGEST, [evidence(from_seed(b"\2" * 48)), evidence()])
+    assert examined(found, DIGEST, [evidence(from_seed(b"\2" * 48)), evidence()]).attested
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,25 @@ def test_an_attestation_that_does_not_count_says_why(made: Evidence, reason: str
 
 
 def test_an_attestor_without_keys_vouches_for_nothing() -> None:
-    assert not attested(attestor(), DIGEST, [evidence()])
+    assert not examined(attestor(), DIGEST, [evidence()]).attested
+
+
+def test_attestations_that_are_piled_up_by_others_crowd_nothing_out() -> None:
+    found = attestor(KEY.public("ours"))
+    stranger = evidence(from_seed(b"\2" * 48))
+    strangers = [stranger.model_copy(update={"generation": number}) for number in range(1000)]
+    assert examined(found, DIGEST, [*strangers, evidence()]) == Finding(attested=True)
+
+
+def test_of_too_many_with_a_key_of_the_attestor_the_newest_are_looked_at_and_the_rest_is_told() -> None:
+    found = attestor(KEY.public("ours"))
+    forged = evidence().model_copy(update={"signatures": (Signature(key_id=KEY.id, signature="AAAA"),)})
+    pile = [forged.model_copy(update={"generation": number}) for number in range(1, MOST_EVIDENCE + 3)]
+    assert examined(found, DIGEST, [*pile, evidence()]) == Finding(attested=False, unseen=3)
+    newest = evidence().model_copy(update={"generation": 1000})
+    assert examined(found, DIGEST, [*pile, newest]) == Finding(attested=True)
+    our_own = evidence().model_copy(update={"image": "local/web/app"})
+    assert examined(found, DIGEST, [*pile, our_own]) == Finding(attested=True)
 
 
 CURVES = {
