@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from services.registry.api.asked import repository_of
 from services.registry.api.blobs import BlobFace
@@ -11,11 +11,12 @@ from services.registry.api.glances import manifest_glances
 from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
 from services.registry.api.uploads import UploadFace
-from services.registry.errors import NameInvalid, NameUnknown
+from services.registry.errors import NameInvalid, NameUnknown, UploadUnknown
 from services.registry.registry import Registry
 from shared.http.call import call_of
 from shared.http.errors import NotFound, Unauthenticated
 from shared.http.routes import Audit, Handler, Route
+from shared.http.translation import MethodNotAllowed
 
 PULL = "artifactregistry.repositories.downloadArtifacts"
 PUSH = "artifactregistry.repositories.uploadArtifacts"
@@ -24,7 +25,8 @@ DELETE = "artifactregistry.repositories.deleteArtifacts"
 _PROJECT = "[a-z][a-z0-9-]{0,28}[a-z0-9]"
 _REPOSITORY = r"(?:[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|gcr\.io)"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-NAME = f"{{name:{_PROJECT}/(?:{_REPOSITORY}(?:/{_COMPONENT})+|{_COMPONENT})}}"
+_NAME = f"{_PROJECT}/(?:{_REPOSITORY}(?:/{_COMPONENT})+|{_COMPONENT})"
+NAME = f"{{name:{_NAME}}}"
 """Two components, or a repository and at least one more; what does not fit falls through to `_nothing`."""
 _MANIFEST = re.compile(
     f"/v2/(?P<{NAME[1:-1].replace(':', '>', 1)})/manifests/(?P<reference>[A-Za-z0-9_.:-]+)", re.ASCII
@@ -32,7 +34,8 @@ _MANIFEST = re.compile(
 """The same as the lane reads it: letters that no client writes in more than one way."""
 
 _OCI_NAME = re.compile(f"{_COMPONENT}(?:/{_COMPONENT})*")
-_ABOUT_AN_IMAGE = re.compile(r"/v2/(.*?)/(?:manifests|blobs|tags|referrers)/.*", re.DOTALL)
+_IMAGE = re.compile(_NAME)
+_ABOUT_AN_IMAGE = re.compile(r"/v2/(.*?)/(?:manifests|blobs|blobs/uploads|tags|referrers)/([^/]*)", re.DOTALL)
 
 _SIGNED = "the address itself is signed and authorises this upload for its own life"
 
@@ -102,7 +105,9 @@ def _pings(lists: ListFace) -> list[Route]:
 def _sessions(uploads: UploadFace) -> list[Route]:
     def route(verb: str, handler: Handler, audit: Audit = Audit.NONE, method: str = "") -> Route:
         path = f"/v2/{NAME}/blobs/uploads/{{upload}}"
-        return Route(verb, path, handler, "", method=method, audit=audit, open_because=_SIGNED, body=0, seconds=0.0)
+        return Route(
+            verb, path, _or_a_token(handler), "", method=method, audit=audit, open_because=_SIGNED, body=0, seconds=0.0
+        )
 
     return [
         route("GET", uploads.status),
@@ -112,6 +117,20 @@ def _sessions(uploads: UploadFace) -> list[Route]:
     ]
 
 
+def _or_a_token(handler: Handler) -> Handler:
+    """For an address that authorises nothing, whoever shows no token is asked for one, as everywhere."""
+
+    async def signed(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except UploadUnknown as error:
+            if hdrs.AUTHORIZATION in request.headers:
+                raise
+            raise Unauthenticated("This needs an access token.") from error
+
+    return signed
+
+
 async def _nothing(request: web.Request) -> web.StreamResponse:
     """Who shows no token learns nothing, not even that a name cannot be."""
     if call_of(request).caller.anonymous:
@@ -119,6 +138,8 @@ async def _nothing(request: web.Request) -> web.StreamResponse:
     named = _ABOUT_AN_IMAGE.fullmatch(request.path)
     if named is None:
         raise NotFound("there is nothing at this address")
+    if _IMAGE.fullmatch(named[1]):
+        raise MethodNotAllowed(f"this address does not take the verb {request.method[:20]}")
     if _OCI_NAME.fullmatch(named[1]):
         # docker retries a refused upload for a minute, except where the name is unknown.
         raise NameUnknown(f"{named[1][:160]!r} names no image here: write PROJECT/REPOSITORY/IMAGE, as in demo/web/app")
