@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from shared.bus.face import View
+from shared.blobs.face import BucketUnavailable
+from shared.bus.face import BusUnavailable, View
 from shared.http.health import READY, Readiness
 from shared.http.serve import Place, Server
 from shared.process import Parts, Service
@@ -19,6 +20,15 @@ PARENT_FD = "ENTREPOT_PARENT_FD"
 """Names an inherited pipe: when its other end closes, whoever started this is gone."""
 
 PROBE_SECONDS = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Between two tries of what a start needs and is away."""
+
+_NO_STATE, _NO_BUS = "the state store does not answer", "the bus does not answer"
+_AWAY: Mapping[type[Exception], str] = {
+    StateUnavailable: _NO_STATE,
+    BusUnavailable: _NO_BUS,
+    BucketUnavailable: "the bucket does not answer",
+}
 
 Check = Callable[[], Awaitable[None]]
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -107,6 +117,8 @@ class Lifetime:
         self._parts = real.parts
         self.stop = real.stop
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._started = False
+        self._awaited = ""
         self._probe = StateProbe(real.parts.state, real.parts.keys.at("00", "probe"), real.parts.clock.sleep)
         self.server = Server(service.app, _place(real.parts), real.parts.clock.monotonic)
         service.app[READY] = Readiness(self.reasons, self.heard_all)
@@ -115,7 +127,7 @@ class Lifetime:
         """Run until something ends it; the exit code is 0 when that was asked for."""
         self.stop.listen()
         try:
-            await self._start()
+            await self._unless_stopped(self._start())
             await self.stop.wait()
             _log.info("stopping", reason=self.stop.reason)
             await self._parts.clock.sleep(self._parts.settings.drain_seconds)
@@ -128,30 +140,63 @@ class Lifetime:
 
     def reasons(self) -> list[str]:
         """Why this replica is not ready."""
-        reasons = [] if self.heard_all() else ["has not heard everything yet"]
-        if not self._probe.reachable:
-            reasons.append("the state store does not answer")
+        reasons = [] if self._started else ["is starting", *filter(None, [self._awaited])]
+        if self._started and not self.heard_all():
+            reasons.append("has not heard everything yet")
+        if any(view.cut_off for view in self._real.views):
+            reasons.append(_NO_BUS)
+        if self._started and not self._probe.reachable:
+            reasons.append(_NO_STATE)
         if self.stop.told:
             reasons.append("stopping")
         return reasons + self._service.ready()
 
     def heard_all(self) -> bool:
-        """Whether all views know what was said before the start."""
-        return all(view.caught_up for view in self._real.views)
+        """Whether the start is done and all views know what was said before it: until then no call is taken."""
+        return self._started and all(view.caught_up for view in self._real.views)
+
+    async def _unless_stopped(self, starting: Coroutine[Any, Any, None]) -> None:
+        """A start may wait for long: it is broken off when the end is told meanwhile."""
+        start, stop = asyncio.create_task(starting), asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if not start.done():
+                start.cancel()
+            await asyncio.gather(start, stop, return_exceptions=True)
+        if not start.cancelled():
+            start.result()
 
     async def _start(self) -> None:
-        for check in self._real.checks:
-            await check()
-        for start in self._service.on_start:
-            await start()
+        # First of all: whoever looks after this process learns that it lives, and what it waits for.
+        await self.server.start()
+        _log.info("listening", host=self._parts.settings.host, port=self.server.port)
+        for step in (*self._real.checks, *self._service.on_start):
+            await self._when_all_is_there(step)
         await self._parts.bus.start()
         self._watch("state probe", self._probe.run)
         for name, loop in self._real.loops.items():
             self._watch(name, loop)
         for loop in self._service.background:
             self._watch(getattr(loop, "__qualname__", "background"), loop)
-        await self.server.start()
+        self._started = True
         _log.info("serving", host=self._parts.settings.host, port=self.server.port)
+
+    async def _when_all_is_there(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step of the start, again and again while what it needs is away."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await step()
+            except (StateUnavailable, BusUnavailable, BucketUnavailable) as error:
+                self._awaited = next(told for kind, told in _AWAY.items() if isinstance(error, kind))
+                _log.warning("start waits", reason=self._awaited, error=str(error))
+            else:
+                self._awaited = ""
+                return
+            await self._parts.clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _watch(self, name: str, loop: Loop) -> None:
         """Run a loop; its end, unless this is the end of all, takes the process down: nothing dies silently."""

@@ -27,7 +27,7 @@ from shared.outbox import Outbox
 from shared.settings import PREFIX, Settings, SettingsWrong, read
 from shared.state.face import State
 from shared.state.keys import Keys
-from shared.telemetry.logs import log_to
+from shared.telemetry.logs import log_to, take_over
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.traces import Traces
 
@@ -130,6 +130,7 @@ async def _live(service: str, build: Build, settings: Settings) -> int:
     from shared.lifetime import Lifetime  # noqa: PLC0415
 
     async with assembled(service, settings, os.environ) as real:
+        take_over()
         return await Lifetime(real, build(real.parts)).live()
 
 

@@ -91,6 +91,11 @@ class View(Protocol):
         """Whether everything said before this replica started has been heard."""
         ...
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the bus could not be asked when this view last tried."""
+        ...
+
     def age(self) -> float:
         """Seconds since the bus last confirmed that nothing is missing; infinite before that."""
         ...

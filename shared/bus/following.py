@@ -84,6 +84,11 @@ class JetStreamView:
         """Whether all said before the start was heard; while the bus is away, whether a snapshot was found."""
         return self._confirmed is not None or (self._bus_is_away and self._known_since is not None)
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the stream could not be asked when it was last tried."""
+        return self._bus_is_away
+
     def age(self) -> float:
         """Seconds since the stream last held nothing new."""
         if self._confirmed is not None:
@@ -216,6 +221,11 @@ class JoinedView:
     def caught_up(self) -> bool:
         """Whether all parts are."""
         return all(part.caught_up for part in self._parts)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether one of the parts is."""
+        return any(part.cut_off for part in self._parts)
 
     def age(self) -> float:
         """The oldest part's."""

@@ -62,6 +62,11 @@ class MemoryView:
         """Whether everything said before the start has been heard."""
         return self._start is not None and all(self._position[name] >= last for name, last in self._start.items())
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the broker is away."""
+        return self._broker.away
+
     def age(self) -> float:
         """Seconds since nothing was missing: 0 while the broker can be reached and holds nothing new."""
         if self._confirmed is None:

@@ -2,8 +2,11 @@
 
 import logging
 import re
+import sys
+import threading
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, TextIO
 
 import orjson
@@ -35,7 +38,38 @@ def log_to(stream: TextIO, level: str, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    _take_over_libraries(max(_LEVELS[level], logging.WARNING))
+    root = logging.getLogger()
+    root.handlers[:] = [_Library(max(_LEVELS[level], logging.WARNING))]
+    root.setLevel(root.handlers[0].level)
+
+
+def take_over() -> None:
+    """In a process of our own: bring to our form also what libraries and the interpreter would print as they like.
+
+    Some libraries hang handlers on their loggers when they are imported, so this comes after all imports.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(capture=True)
+    _take_over_last_words()
+
+
+def _take_over_last_words() -> None:
+    """What the interpreter itself would print as bare text, when an error reaches it that nobody caught."""
+    log = structlog.get_logger("process")
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.critical("error nobody caught", reason=str(error), exc_info=(kind, error, trace))
+
+    def in_a_thread(told: threading.ExceptHookArgs) -> None:
+        log.error("error in a thread", reason=str(told.exc_value), exc_info=told.exc_value)
+
+    def nowhere(told: "sys.UnraisableHookArgs") -> None:
+        log.error("error nobody could catch", reason=str(told.exc_value), exc_info=told.exc_value)
+
+    sys.excepthook, sys.unraisablehook, threading.excepthook = uncaught, nowhere, in_a_thread
 
 
 class _Library(logging.Handler):
@@ -44,12 +78,6 @@ class _Library(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
         log.log(record.levelno, "library", said=record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
-def _take_over_libraries(level: int) -> None:
-    root = logging.getLogger()
-    root.handlers[:] = [_Library()]
-    root.setLevel(level)
 
 
 def _name_the_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,7 +3,11 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +74,38 @@ def test_what_is_no_json_does_not_break_a_line(stream: io.StringIO) -> None:
     log_to(stream, "info", "registry")
     structlog.get_logger("test").info("odd", thing={1: object()}, large=2**80, text="\ud800", raw=b"\xff")
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_library_that_hangs_a_handler_on_its_logger_speaks_in_our_form_too() -> None:
+    program = """
+import logging, sys, threading, warnings
+from shared.telemetry.logs import log_to, take_over
+log_to(sys.stderr, "info", "registry")
+loud = logging.getLogger("loud")
+loud.addHandler(logging.StreamHandler(sys.stdout))
+loud.setLevel(logging.DEBUG)
+loud.propagate = False
+take_over()
+loud.warning("\\x1b[31mred\\x1b[0m")
+loud.info("chatter")
+warnings.warn("old", RuntimeWarning)
+def fail(): raise KeyError("thread")
+thread = threading.Thread(target=fail); thread.start(); thread.join()
+class Bad:
+    def __del__(self): raise ValueError("at the end")
+Bad()
+raise RuntimeError("out")
+"""
+    environment = {"PYTHONPATH": str(Path.cwd()), "PATH": os.environ["PATH"]}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, check=False)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.stdout == b""
+    assert [line["event"] for line in lines] == [
+        "library",
+        "library",
+        "error in a thread",
+        "error nobody could catch",
+        "error nobody caught",
+    ]
+    assert b"\x1b" not in ended.stderr
+    assert all("exception" in line for line in lines[2:])
