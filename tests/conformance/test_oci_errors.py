@@ -18,7 +18,7 @@ UPLOADS = f"/v2/{NAME}/blobs/uploads/"
 X = digest_of(b"x")
 REFUSALS = [
     ("", ("GET", f"{MANIFESTS}/latest"), b"", (401, "UNAUTHORIZED")),
-    ("", "POST", UPLOADS, b"", (401, "UNAUTHORIZED")),
+    ("", ("POST", UPLOADS), b"", (401, "UNAUTHORIZED")),
     (BEN, ("GET", f"{MANIFESTS}/latest"), b"", (403, "DENIED")),
     (BEN, ("PUT", f"{MANIFESTS}/latest"), b"{}", (403, "DENIED")),
     ("ada", ("GET", f"{MANIFESTS}/unknown"), b"", (404, "MANIFEST_UNKNOWN")),
