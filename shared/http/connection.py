@@ -13,7 +13,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from shared.http.face import LANE
 from shared.http.health import ALWAYS, READY
-from shared.http.lane import Lane
+from shared.http.lane import Asked, Lane
 
 PRIVATE: Final = (
     "_waiter",
@@ -24,10 +24,18 @@ PRIVATE: Final = (
     "_payload_parser",
     "_buffer_paused",
     "_request_in_progress",
+    "_request_count",
+    "_close",
+    "_force_close",
     "_next_keepalive_close_time",
     "_keepalive_timeout",
 )
 """What is used of aiohttp's connection beside what it offers."""
+
+MOST: Final = 2048
+"""Heads that are remembered; when there are more, all are forgotten."""
+LONGEST: Final = 4096
+"""Bytes of a head that is remembered."""
 
 Waiting = asyncio.Future[None]
 
@@ -35,15 +43,18 @@ Waiting = asyncio.Future[None]
 class LaneConnection(web.RequestHandler):
     """aiohttp's connection, with a lane beside it."""
 
-    __slots__ = ("_app", "_asking", "_held", "_lane", "_remote")
+    __slots__ = ("_app", "_asking", "_between", "_heads", "_held", "_lane", "_remote")
 
     def __init__(self, manager: "LaneServer", **options: Any) -> None:
         """`options` are aiohttp's."""
         super().__init__(manager, **options)
         self._app = manager.app
         self._lane: Lane = manager.app[LANE]
+        self._heads = manager.heads
         self._asking: Any = None
         """The request that is in the lane; until it is answered nothing else of this connection is read."""
+        self._between = True
+        """Whether aiohttp's parser stands between two requests, so that what comes next begins one."""
         self._held: list[bytes] = []
 
     @property
@@ -63,28 +74,33 @@ class LaneConnection(web.RequestHandler):
         if self._asking is not None:
             self._hold(data)
         elif waiter is None or waiter.done() or self._messages or self._paused or self._is_upgraded():
+            self._between = False
             super().data_received(data)
-        else:
+        elif not (self._between and self._is_known(data)):
             self._look_at(data, waiter)
 
     def answer(self, content: bytes) -> None:
         """Called by the lane, once for each request that it took, or else `leave_lane`."""
-        self._asking = None
-        if self._parser is not None:
+        asking, self._asking = self._asking, None
+        if self._parser is not None and not isinstance(asking, bytes):
             self._parser.message_consumed()
         transport = self.transport
         if transport is not None and not transport.is_closing():
             transport.write(content)
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._go_on()
+        if self._held:
+            self._go_on()
 
     def leave_lane(self) -> None:
         """Called by the lane instead of `answer`: the request takes aiohttp's way, and so does what came behind it."""
-        if self._asking is not None:
-            self._messages.append(self._asking)
-            self._asking = None
+        asking, self._asking = self._asking, None
+        if isinstance(asking, bytes):
+            super().data_received(asking)
+        elif asking is not None:
+            self._messages.append(asking)
             self._wake()
-        self._go_on()
+        if self._held:
+            self._go_on()
 
     def _process_keepalive(self) -> None:
         """A connection is not idle while the lane looks for its answer."""
@@ -96,6 +112,21 @@ class LaneConnection(web.RequestHandler):
         upgraded = cast("bool", self._upgraded)  # pyright: ignore[reportUnknownMemberType] - parsers have no types
         return upgraded or self._payload_parser is not None
 
+    def _is_known(self, data: bytes) -> bool:
+        """Whether exactly these bytes have been a whole request before, and the lane takes it again.
+
+        What aiohttp's parser made of them then it would make of them now, so it is not asked.
+        """
+        asked = self._heads.get(data)
+        if asked is None or self._close or self._force_close:
+            return False
+        self._asking = data
+        if not self._lane.take(asked, self, self._app.get(READY, ALWAYS)):
+            self._asking = None
+            return False
+        self._request_count += 1
+        return True
+
     def _look_at(self, data: bytes, waiter: Waiting) -> None:
         """Let aiohttp read the request, but wake nobody for it unless the lane will not have it."""
         self._waiter = None
@@ -103,18 +134,24 @@ class LaneConnection(web.RequestHandler):
             super().data_received(data)
         finally:
             self._waiter = waiter
-        if self._messages and not self._is_taken():
+        began_anew, messages = self._between, self._messages
+        ended = len(messages) == 1 and messages[0][1] is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+        self._between = ended and not self._is_upgraded()
+        if messages and not self._is_taken(data if began_anew and self._between else b""):
             self._wake()
 
-    def _is_taken(self) -> bool:
-        if len(self._messages) > 1 or self._close or self._force_close:
-            return False
+    def _is_taken(self, head: bytes) -> bool:
+        """Whether the lane takes what arrived; `head` are its bytes, if these were exactly one request."""
         message, body = found = self._messages[0]
-        if body is not EMPTY_PAYLOAD or not isinstance(message, RawRequestMessage):
+        alone = len(self._messages) == 1 and body is EMPTY_PAYLOAD and isinstance(message, RawRequestMessage)
+        asked = self._lane.read(message) if alone and isinstance(message, RawRequestMessage) else None
+        if asked is None or self._close or self._force_close:
             return False
+        if head and asked.repeats:
+            self._heads.keep(head, asked)
         self._messages.clear()
         self._asking = found
-        if self._lane.take(message, self, self._app.get(READY, ALWAYS)):
+        if self._lane.take(asked, self, self._app.get(READY, ALWAYS)):
             return True
         self._asking = None
         self._messages.append(found)
@@ -131,11 +168,26 @@ class LaneConnection(web.RequestHandler):
             self._pause_reading_for_buffer()
 
     def _go_on(self) -> None:
-        if self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            self._resume_reading_for_buffer()
-            self.data_received(data)
+        data = b"".join(self._held)
+        self._held.clear()
+        self._resume_reading_for_buffer()
+        self.data_received(data)
+
+
+class Heads:
+    """Whole heads of requests that came lately, byte by byte, and what they ask for. They hold tokens: see `MOST`."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Asked] = {}
+        self.get = self._known.get
+
+    def keep(self, head: bytes, asked: Asked) -> None:
+        """Remember a head, for as long as there is room."""
+        if len(head) > LONGEST:
+            return
+        if len(self._known) >= MOST:
+            self._known.clear()
+        self._known[head] = asked
 
 
 class LaneServer(web.Server):
@@ -145,6 +197,7 @@ class LaneServer(web.Server):
         """`options` are aiohttp's."""
         super().__init__(handler, **options)
         self.app = app
+        self.heads = Heads()
 
     def __call__(self) -> LaneConnection:
         """A connection for a client that has come."""

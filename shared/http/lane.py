@@ -51,11 +51,19 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a verb on a path means; nothing in it depends on who asks, or when."""
+class Asked:
+    """What the bytes of a request's head mean; nothing in it depends on when they come, or on what is so then."""
 
     declared: Declared
     glance: Glance
+    headers: CIMultiDictProxy[str]
+    token: str
+    """The bearer's; empty where none was shown."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same head may well come again: one with an id of its own does not."""
+        return not ("X-Request-Id" in self.headers or "traceparent" in self.headers)
 
 
 class Lane:
@@ -67,24 +75,35 @@ class Lane:
         self._verifier = verifier
         self._turns = turns
         self._routes = [declared for declared in routes if declared.route.glance is not None]
-        self._plans: dict[tuple[str, str], _Plan | None] = {}
+        self._plans: dict[tuple[str, str], tuple[Declared, Glance] | None] = {}
 
-    def take(self, message: RawRequestMessage, place: Place, ready: Readiness) -> bool:
-        """Answer a request without a body, now or soon; False when it is not for the lane."""
+    def read(self, message: RawRequestMessage) -> Asked | None:
+        """What a head without a body asks for; None when it is not for the lane."""
         plan = self._plan(message.method, message.path)
-        if plan is None or not _is_usual(message) or not ready.heard_all():
+        if plan is None or not _is_usual(message):
+            return None
+        try:
+            scheme, token = credentials(Head(message.headers, ""))
+        except Unauthenticated:
+            return None
+        return Asked(*plan, message.headers, token) if scheme == "bearer" or not scheme else None
+
+    def take(self, asked: Asked, place: Place, ready: Readiness) -> bool:
+        """Answer, now or soon; False when the middleware has to."""
+        if not ready.heard_all():
             return False
-        arrived = Head(message.headers, place.remote)
-        caller = self._caller(arrived)
-        if caller is None or not self._lets_in(caller, plan):
+        caller = self._caller(asked.token)
+        if caller is None or not self._lets_in(caller, asked):
             return False
-        who = caller.member if not caller.anonymous else f"{caller.member} {self._parts.origins(arrived)}"
-        call = _LaneCall(self._parts, self._turns, plan, arrived.headers, place, who)
+        who = caller.member
+        if caller.anonymous:
+            who = f"{who} {self._parts.origins(Head(asked.headers, place.remote))}"
+        call = _LaneCall(self._parts, self._turns, asked, place, who)
         if self._turns.take_now(who):
             return call.look()
         return self._turns.take_later(who, call.turn_came)
 
-    def _plan(self, verb: str, path: str) -> _Plan | None:
+    def _plan(self, verb: str, path: str) -> tuple[Declared, Glance] | None:
         try:
             return self._plans[verb, path]
         except KeyError:
@@ -93,28 +112,28 @@ class Lane:
             found = self._plans[verb, path] = self._planned(verb, path)
             return found
 
-    def _planned(self, verb: str, path: str) -> _Plan | None:
+    def _planned(self, verb: str, path: str) -> tuple[Declared, Glance] | None:
         for declared in self._routes:
             glance = declared.route.glance(path) if declared.route.glance and declared.route.verb == verb else None
             if glance is not None:
-                return _Plan(declared, glance)
+                return declared, glance
         return None
 
-    def _caller(self, arrived: Head) -> Caller | None:
-        """Who calls; None for credentials that the middleware will refuse."""
+    def _caller(self, token: str) -> Caller | None:
+        """Who calls; None for a token that the middleware will refuse."""
+        if not token:
+            return ANONYMOUS
         try:
-            scheme, token = credentials(arrived)
-            if not scheme:
-                return ANONYMOUS
-            return verified(self._verifier, token) if scheme == "bearer" else None
+            return verified(self._verifier, token)
         except Unauthenticated:
             return None
 
-    def _lets_in(self, caller: Caller, plan: _Plan) -> bool:
+    def _lets_in(self, caller: Caller, asked: Asked) -> bool:
         """Whether the call may be made, and leaves no entry in the audit log."""
-        route, glance, counter = plan.declared.route, plan.glance, self._parts.counter
+        route, glance, counter = asked.declared.route, asked.glance, self._parts.counter
         return (
             counter.ruling(caller, route.permission, glance.resource).allowed
+            and not counter.directory.fenced(glance.resource)
             and glance.reaches(caller)
             and not counter.records(route, glance.resource, caller)
         )
@@ -123,15 +142,12 @@ class Lane:
 class _LaneCall:
     """One request on its way through the lane, and its turn."""
 
-    __slots__ = ("_began", "_headers", "_parts", "_place", "_plan", "_turns", "_who")
+    __slots__ = ("_asked", "_began", "_parts", "_place", "_turns", "_who")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one is made for each call
-        self, parts: FaceParts, turns: Turns, plan: _Plan, headers: CIMultiDictProxy[str], place: Place, who: str
-    ) -> None:
+    def __init__(self, parts: FaceParts, turns: Turns, asked: Asked, place: Place, who: str) -> None:
         self._parts = parts
         self._turns = turns
-        self._plan = plan
-        self._headers = headers
+        self._asked = asked
         self._place = place
         self._who = who
         self._began = parts.counter.clock.monotonic()
@@ -144,7 +160,7 @@ class _LaneCall:
     def look(self) -> bool:
         """Look for the answer, with a turn held; it is given back when this ends, or at once for False."""
         self._parts.metrics.call_began()
-        if self._plan.glance.look(self._found):
+        if self._asked.glance.look(self._found):
             return True
         self._leave()
         return False
@@ -166,22 +182,22 @@ class _LaneCall:
 
     def _answer(self, prepared: Prepared) -> bytes:
         body = prepared.body
-        name = given_id(self._headers) or self._parts.ids.new()
+        name = given_id(self._asked.headers) or self._parts.ids.new()
         last = (
             f"X-Request-Id: {name}\r\nContent-Length: {len(body)}\r\n"
             f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
         )
         parts = (b"HTTP/1.1 200 OK\r\n", prepared.head, last.encode())
-        return b"".join(parts if self._plan.declared.route.verb == hdrs.METH_HEAD else (*parts, body))
+        return b"".join(parts if self._asked.declared.route.verb == hdrs.METH_HEAD else (*parts, body))
 
     def _count(self) -> None:
-        declared, parts = self._plan.declared, self._parts
+        declared, parts = self._asked.declared, self._parts
         seconds = parts.counter.clock.monotonic() - self._began
         parts.metrics.call_ended(declared.route.verb, declared.name, 200, seconds)
         if parts.traces.kept:
             name = f"{declared.route.verb} {declared.name}"
             attributes = {"http.request.method": declared.route.verb, "http.response.status_code": 200}
-            parts.traces.past(name, self._headers.get("traceparent", ""), attributes, seconds)
+            parts.traces.past(name, self._asked.headers.get("traceparent", ""), attributes, seconds)
 
 
 def _is_usual(message: RawRequestMessage) -> bool:

@@ -10,13 +10,30 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from shared.bus.face import Bus, Heard, View
 from shared.events import Event, Fact
-from shared.events.states import AccountState, GroupState, KeyState, PolicyState, ProjectState, RoleState
+from shared.events.states import (
+    AccountState,
+    GroupState,
+    KeyState,
+    PerimeterState,
+    PolicyState,
+    ProjectState,
+    RoleState,
+)
 from shared.identity.caller import ALL_AUTHENTICATED, ALL_USERS, Caller
 from shared.identity.members import without_namesakes
+from shared.identity.perimeters import SYSTEM_PROJECT, Asker, Called, Caught, Fences, fences_of
 from shared.identity.rules import Rules
 from shared.identity.scopes import covers
 
-FACTS: Final[tuple[type[Fact], ...]] = (ProjectState, AccountState, GroupState, RoleState, KeyState, PolicyState)
+FACTS: Final[tuple[type[Fact], ...]] = (
+    ProjectState,
+    AccountState,
+    GroupState,
+    RoleState,
+    KeyState,
+    PolicyState,
+    PerimeterState,
+)
 """What a directory hears."""
 
 STALE_SECONDS: Final = 600.0
@@ -79,6 +96,7 @@ class Directory:
         self._worked_out = _WorkedOut()
         self._closed: set[str] = set()
         self._domains: set[str] = set()
+        self._fences: Fences | None = None
         self.version = 0
         """Counts up with every fact that changed something; whoever remembers decisions compares it."""
 
@@ -209,9 +227,36 @@ class Directory:
         The audit configs of the resource and all its ancestors count together, and so do their exemptions.
         """
         chain = self._chain(resource)
+        if not any([rules.audit_configs for rules in chain]):  # noqa: C419 - asked for each read; a list is faster
+            return False
         return any(rules.audits(service, log_type) for rules in chain) and not any(
             rules.exempts(service, log_type, member) for rules in chain
         )
+
+    def fenced(self, resource: str) -> bool:
+        """Whether the resource lies in a project with a perimeter around it, if only to try."""
+        return self._fences is not None and self._fences.around(self._numbered(resource))
+
+    def caught(self, caller: Caller, resource: str, call: Called) -> list[Caught]:
+        """The perimeters that do not let in this call, which the policies allow; usually, at once, none."""
+        if self._fences is None:
+            return []
+        project = self._numbered(resource)
+        if not project or self._inside(caller):
+            return []
+        return self._fences.caught(project, Asker(caller.member, self._principals(caller.member), call))
+
+    def _numbered(self, resource: str) -> str:
+        """The resource's project as perimeters write it; empty for what lies in none."""
+        name = project_in(resource)
+        project = self.project(name) if name else None
+        return f"projects/{project.number if project else name}" if name else ""
+
+    def _inside(self, caller: Caller) -> bool:
+        """Whether one of our own services calls."""
+        kind, _, email = caller.member.partition(":")
+        place = email.partition("@")[2]
+        return kind == "serviceAccount" and place.startswith(f"{SYSTEM_PROJECT}.") and self.ours(email)
 
     def groups_of(self, member: str) -> frozenset[str]:
         """All groups a member is in, also through other groups; as members, `group:...`."""
@@ -306,6 +351,8 @@ class Directory:
         match fact:
             case AccountState() | GroupState():
                 worked_out.principals.clear()
+            case PerimeterState():
+                self._fences = fences_of(fact)
             case RoleState():
                 worked_out.rules.clear()
                 worked_out.chains.clear()
