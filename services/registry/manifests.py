@@ -120,7 +120,8 @@ def _media_type(body: _Json, told: str) -> str:
     if SCHEMA_1 & {told, own} or body.get("schemaVersion") == 1:
         raise ManifestInvalid(
             "this is a Docker image manifest of schema 1, which is no longer taken; "
-            "push it with a client that writes schema 2 or OCI manifests, such as skopeo copy --format oci"
+            "push it with a client that writes schema 2 or OCI manifests, such as skopeo copy --format oci; "
+            "some clients write it when another manifest was refused: then the reason is in the answer before"
         )
     if told in UNTELLING:
         told = own or _guessed(body)

@@ -79,6 +79,14 @@ async def test_a_blob_is_known_by_its_sha512_too(oci: RegistryClient) -> None:
     assert (answer.content, answer.headers["Docker-Content-Digest"]) == (CONTENT, digest)
 
 
+async def test_a_blob_is_sent_as_it_is_and_by_the_registry_itself(oci: RegistryClient) -> None:
+    path = await address(oci)
+    for verb in ("GET", "HEAD"):
+        answer = await oci.call(verb, path, Accept_Encoding="gzip, deflate, br, zstd")
+        assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(CONTENT)))
+        assert not {"Content-Encoding", "Location"} & set(answer.headers)
+
+
 async def test_an_unknown_blob_is_not_found(oci: RegistryClient) -> None:
     await oci.blob(CONTENT)
     answer = await oci.call("GET", f"/v2/{NAME}/blobs/{digest_of(b'other')}")

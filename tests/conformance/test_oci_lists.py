@@ -136,6 +136,30 @@ async def test_what_nobody_refers_to_has_an_empty_list(oci: RegistryClient) -> N
     assert (answer.status, answer.json["manifests"]) == (200, [])
 
 
+async def test_an_unknown_image_has_no_referrers_and_is_no_error_for_who_may_read(oci: RegistryClient) -> None:
+    answer = await oci.call("GET", f"/v2/demo/none/app/referrers/{digest_of(b'unknown')}")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, INDEX)
+    assert answer.json["manifests"] == []
+
+
+async def test_the_link_to_more_referrers_keeps_the_filter(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.registry.api.lists.REFERRERS", 2)
+    await oci.blob(b"{}")
+    wanted = {await attached(oci, b"subject", "application/vnd.wanted", annotations={"n": str(n)}) for n in range(7)}
+    await attached(oci, b"subject", "application/vnd.other")
+    path, pages = f"{REFERRERS}/{digest_of(b'subject')}?artifactType=application/vnd.wanted", 0
+    found: list[str] = []
+    while path:
+        answer = await oci.call("GET", path)
+        assert answer.headers["OCI-Filters-Applied"] == "artifactType"
+        found += [each["digest"] for each in answer.json["manifests"]]
+        path, pages = answer.headers.get("Link", "")[1:].partition(">")[0], pages + 1
+    assert (len(found), set(found)) == (7, wanted)
+    assert pages > 1
+
+
 async def test_referrers_of_a_malformed_digest_are_the_clients_mistake(oci: RegistryClient) -> None:
     answer = await oci.call("GET", f"{REFERRERS}/sha256:x")
     assert (answer.status, answer.code) == (400, "DIGEST_INVALID")

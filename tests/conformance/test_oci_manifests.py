@@ -1,5 +1,7 @@
 """Manifests: exact bytes in and out, by tag and by digest, of every kind that clients push."""
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 
@@ -109,6 +111,19 @@ async def test_a_sha512_digest_is_answered_in_sha512(oci: RegistryClient) -> Non
     assert (answer.content, answer.headers["Docker-Content-Digest"]) == (artifact(), digest)
 
 
+@pytest.mark.parametrize("hashed", [digest_of, sha512_of], ids=["sha256", "sha512"])
+async def test_digest_and_etag_stand_on_every_answer_in_the_algorithm_that_was_asked_for(
+    oci: RegistryClient, hashed: Callable[[bytes], str]
+) -> None:
+    await empty_object(oci)
+    digest = hashed(artifact())
+    answers = [await oci.manifest(artifact(), digest)]
+    answers += [await oci.call(verb, f"{MANIFESTS}/{digest}") for verb in ("GET", "HEAD")]
+    for answer in answers:
+        assert answer.headers["Docker-Content-Digest"] == digest
+        assert answer.headers["ETag"] == f'"{digest}"'
+
+
 async def test_missing_blobs_are_refused_and_each_is_named(oci: RegistryClient) -> None:
     image = small_image()
     await empty_object(oci)
@@ -187,6 +202,21 @@ async def test_what_is_no_manifest_is_refused_and_nothing_is_kept(oci: RegistryC
     answer = await oci.manifest(content, "bad")
     assert (answer.status, answer.code) == (400, "MANIFEST_INVALID")
     assert (await oci.call("GET", f"{MANIFESTS}/bad")).status == 404
+
+
+@pytest.mark.parametrize("reference", ["about", ""], ids=["by tag", "by digest"])
+async def test_a_subject_need_not_be_there_and_is_named_in_the_answer(oci: RegistryClient, reference: str) -> None:
+    await empty_object(oci)
+    answer = await oci.manifest(artifact(b"a subject that nobody pushed"), reference)
+    assert (answer.status, answer.headers["OCI-Subject"]) == (201, digest_of(b"a subject that nobody pushed"))
+
+
+async def test_a_refusal_says_its_reason_also_to_clients_that_then_fall_back_to_schema_1(oci: RegistryClient) -> None:
+    image = small_image()
+    first = await oci.manifest(image.manifest, "latest")
+    assert next(iter(image.blobs)) in first.content.decode()
+    then = await oci.manifest(b'{"schemaVersion":1,"fsLayers":[]}', "latest", kind=SCHEMA_1)
+    assert "the reason is in the answer before" in then.json["errors"][0]["message"]
 
 
 async def test_schema_1_is_refused_with_a_sentence_that_helps(oci: RegistryClient) -> None:

@@ -112,6 +112,17 @@ async def test_a_range_longer_than_the_body_is_the_clients_mistake(oci: Registry
     assert (answer.status, answer.code) == (400, "SIZE_INVALID")
 
 
+async def test_chunks_may_be_as_small_as_the_client_likes(oci: RegistryClient) -> None:
+    begun = await oci.call("POST", f"/v2/{NAME}/blobs/uploads/")
+    assert "OCI-Chunk-Min-Length" not in begun.headers
+    location = begun.location
+    for at, byte in enumerate(b"tiny"):
+        answer = await oci.call("PATCH", location, bytes([byte]), Content_Range=f"{at}-{at}")
+        assert answer.headers["Range"] == f"0-{at}"
+        location = answer.location
+    assert await finish(oci, location, digest=digest_of(b"tiny")) == 201
+
+
 async def test_an_old_address_of_the_upload_still_works(oci: RegistryClient) -> None:
     begun = await oci.begin()
     await oci.call("PATCH", begun, FIRST)
@@ -245,6 +256,16 @@ async def test_an_upload_goes_on_at_another_replica(tmp_path: Path) -> None:
             assert patched.status == 202
             assert await finish(one, patched.location) == 201
             assert await stored(two) == CONTENT
+
+
+async def test_what_was_uploaded_or_mounted_is_seen_at_once_by_another_replica(tmp_path: Path) -> None:
+    async with registry(tmp_path / "bucket") as one, client_of(build(one.parts.parts)) as client:
+        two = RegistryClient(client, one.parts)
+        await one.blob(CONTENT)
+        assert (await two.call("HEAD", f"/v2/{NAME}/blobs/{DIGEST}")).status == 200
+        mounted = await one.call("POST", f"/v2/demo/other/app/blobs/uploads/?mount={DIGEST}&from={NAME}")
+        assert mounted.status == 201
+        assert (await two.call("HEAD", f"/v2/demo/other/app/blobs/{DIGEST}")).status == 200
 
 
 async def test_a_connection_that_breaks_keeps_the_bytes_that_came(oci: RegistryClient) -> None:

@@ -214,6 +214,13 @@ async def test_the_answer_has_both_token_fields_a_time_and_at_least_sixty_second
     assert len(body["token"]) < 2000
 
 
+async def test_a_token_of_many_scopes_fits_into_a_header(world: World) -> None:
+    scope = " ".join(f"repository:demo/web/a-rather-long-name-of-an-image-{number}:pull,push" for number in range(40))
+    _, body = await world.get(as_key(world.key), scope=scope)
+    assert len(world.access(body["token"])) == 40
+    assert len(body["token"]) < 8000, "what proxies take as a header"
+
+
 async def test_post_with_a_password_form_gives_the_same(world: World) -> None:
     user, password = as_key(world.key)
     status, body = await world.post(
