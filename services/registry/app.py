@@ -1,5 +1,6 @@
 """The registry's wiring, in the order in which things are built on each other."""
 
+import hmac
 from collections import OrderedDict
 
 from services.registry.acts import Steps
@@ -66,14 +67,18 @@ def build(parts: Parts) -> Service:
 
 def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mounts) -> Service:
     settings = registry.settings
+    key = _upload_key(parts, settings)
     faces = OciFaces(
         ManifestFace(registry),
         BlobFace(registry, parts.blobs),
-        UploadFace(registry, mounts, _upload_key(parts, settings)),
+        UploadFace(registry, mounts, key),
         ListFace(registry),
     )
     app = parts.face(
-        [*google_routes(registry, policies, parts.blobs), *oci_routes(registry, faces)],
+        [
+            *google_routes(registry, policies, parts.blobs, hmac.digest(key, b"operations", "sha256")),
+            *oci_routes(registry, faces),
+        ],
         error_body=spoken_error,
         challenge=challenge(Realm(settings.token_realm, settings.token_service or parts.settings.audience)),
         authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),

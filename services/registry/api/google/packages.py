@@ -7,6 +7,7 @@ from aiohttp import web
 from services.registry.annotating import Annotating, Annotations
 from services.registry.api.google.contents import Contents
 from services.registry.api.google.listing import Kind, Row, listed
+from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import PACKAGE, REPOSITORY, Places, read, write
 from services.registry.deletion import FREE
 from services.registry.emptying import Emptying
@@ -24,6 +25,7 @@ class PackageFace:
     """Answers for `packages`."""
 
     places: Places
+    operations: Operations
     contents: Contents
     annotating: Annotating
     emptying: Emptying
@@ -71,4 +73,4 @@ class PackageFace:
         name = await self.places.package(request)
         act = self.places.act(request, "DeletePackage", "packages.delete")
         await self.emptying.empty(name, act, FREE)
-        return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
+        return self.operations.done(request)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote, unquote
 
 from aiohttp import web
@@ -17,7 +16,6 @@ from shared.digest import Digest
 from shared.events import Event
 from shared.http.call import call_of
 from shared.http.errors import InvalidArgument, NotFound
-from shared.http.operations import finished
 from shared.http.routes import Audit, Handler, Route
 
 LOCATION = "/v1/projects/{project}/locations/{location}"
@@ -25,7 +23,6 @@ REPOSITORY = f"{LOCATION}/repositories/{{repository:[^/:]+}}"
 PACKAGE = f"{REPOSITORY}/packages/{{package:[^/:]+}}"
 METHOD = "google.devtools.artifactregistry.v1.ArtifactRegistry"
 TYPE = "google.devtools.artifactregistry.v1"
-_METADATA = {"@type": f"type.googleapis.com/{TYPE}.OperationMetadata"}
 
 
 def read(path: str, handler: Handler, permission: str, method: str) -> Route:
@@ -96,11 +93,6 @@ class Places:
             return act.witness(replace(deed, method=f"{METHOD}.{method}", permission=f"artifactregistry.{permission}"))
 
         return replace(act, witness=witness)
-
-    def done(self, request: web.Request, response: dict[str, Any], kind: str) -> dict[str, Any]:
-        """The operation that this request was, which is finished."""
-        place = f"projects/{request.match_info['project']}/locations/{self.registry.voice.location}"
-        return finished(f"{place}/operations/{call_of(request).id}", response, kind, _METADATA)
 
     def repository_name(self, name: ImageName) -> str:
         """The full name of an image's repository."""

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from services.registry.api.google.listing import Kind, Row, listed
+from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import LOCATION, REPOSITORY, TYPE, Places, read, write
 from services.registry.api.google.repository import CHANGEABLE, RepositoryBody, repository_json
 from services.registry.records import RepositoryRecord, Settings
@@ -14,7 +15,6 @@ from shared.http.bodies import json_body, validated
 from shared.http.call import call_of
 from shared.http.errors import InvalidArgument, NotFound
 from shared.http.masks import apply_mask, check_paths, field_mask
-from shared.http.operations import finished, running
 from shared.http.routes import Route
 from shared.http.translation import json_answer
 from shared.names import REPOSITORY_ID
@@ -23,15 +23,14 @@ DELETING_SECONDS = 20.0
 """How long a deletion is waited for; a longer one goes on by itself, and its operation tells when it has ended."""
 
 _KIND = Kind("repositories", ("name",), ("name", "createTime", "updateTime"))
-_METADATA = {"@type": f"type.googleapis.com/{TYPE}.OperationMetadata"}
-_DELETION = "delete"
 
 
 @dataclass(frozen=True)
 class RepositoryFace:
-    """Answers for `locations`, `repositories` and `operations`."""
+    """Answers for `locations` and `repositories`."""
 
     places: Places
+    operations: Operations
 
     def routes(self) -> list[Route]:
         """Its paths."""
@@ -45,7 +44,6 @@ class RepositoryFace:
             read(REPOSITORY, self.get, "repositories.get", "GetRepository"),
             write("PATCH", REPOSITORY, self.patch, "repositories.update", "UpdateRepository"),
             write("DELETE", REPOSITORY, self.delete, "repositories.delete", "DeleteRepository"),
-            read(f"{LOCATION}/operations/{{operation}}", self.operation, "locations.get", "GetOperation"),
         ]
 
     async def locations(self, request: web.Request) -> web.Response:
@@ -78,7 +76,7 @@ class RepositoryFace:
             raise NotFound(f"There is no project {project}.")
         settings = (await json_body(request, RepositoryBody)).settings()
         record = await registry.repositories.create(project, repository, settings, registry.act(call, project))
-        return json_answer(self.places.done(request, self._json(record), f"{TYPE}.Repository"))
+        return self.operations.done(request, self._json(record), f"{TYPE}.Repository")
 
     async def get(self, request: web.Request) -> web.Response:
         """One repository."""
@@ -108,22 +106,8 @@ class RepositoryFace:
             async with asyncio.timeout(DELETING_SECONDS):
                 await repositories.finish_deletion(project, repository, act)
         except TimeoutError:
-            name = f"{self._place(project)}/operations/{_DELETION}.{repository}.{life}"
-            return json_answer(running(name, _METADATA))
-        return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
-
-    async def operation(self, request: web.Request) -> web.Response:
-        """How far a deletion is; other operations are finished when they are answered, and not kept."""
-        project, operation = self.places.here(request), request.match_info["operation"]
-        kind, _, rest = operation.partition(".")
-        repository = rest.rpartition(".")[0]
-        if kind != _DELETION or not REPOSITORY_ID.fullmatch(repository):
-            raise NotFound("There is no such operation: it was finished when it was answered.")
-        name = f"{self._place(project)}/operations/{operation}"
-        record = await self.places.registry.store.repository(project, repository)
-        if record is not None and not record.life:
-            return json_answer(running(name, _METADATA))
-        return json_answer(finished(name, {}, "google.protobuf.Empty", _METADATA))
+            return self.operations.deleting(request, repository, life)
+        return self.operations.done(request)
 
     async def exists(self, request: web.Request) -> None:
         """Raises NameUnknown."""

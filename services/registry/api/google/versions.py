@@ -11,6 +11,7 @@ from services.registry.acts import Act
 from services.registry.annotating import Annotating, Annotations
 from services.registry.api.google.contents import Contents
 from services.registry.api.google.listing import Kind, Row, listed
+from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import PACKAGE, Places, read, write
 from services.registry.deletion import Guard
 from services.registry.errors import StillHeld
@@ -43,6 +44,7 @@ class VersionFace:
     """Answers for `packages/P/versions`."""
 
     places: Places
+    operations: Operations
     contents: Contents
     annotating: Annotating
 
@@ -93,7 +95,7 @@ class VersionFace:
         act = self.places.act(request, "DeleteVersion", "versions.delete")
         force = request.query.get("force", "").lower() == "true"
         await self._delete(version, act, force=force)
-        return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
+        return self.operations.done(request)
 
     async def batch_delete(self, request: web.Request) -> web.Response:
         """Delete several versions, indexes before what they list; nothing is deleted where one of them may not be."""
@@ -112,7 +114,7 @@ class VersionFace:
             call_of(request).changed_nothing()
         else:
             await self._delete_all(versions, act)
-        return json_answer(self.places.done(request, {}, "google.protobuf.Empty"))
+        return self.operations.done(request)
 
     async def _delete_all(self, versions: Sequence[Version], act: Act) -> None:
         """Each round deletes what the one before has freed."""

@@ -321,10 +321,16 @@ async def test_a_deletion_that_takes_long_goes_on_and_its_operation_tells(
     assert len(oci.parts.announced("image.deleted")) == 2
 
 
-async def test_an_operation_that_was_finished_at_once_is_not_kept(oci: RegistryClient) -> None:
+async def test_an_operation_that_was_finished_at_once_stays_finished(oci: RegistryClient) -> None:
     await oci.push(small_image(), "a")
     done = await called(oci, "DELETE", PACKAGE)
-    assert (await oci.call("GET", f"/v1/{done['name']}")).status == 404
+    assert (await called(oci, "GET", f"/v1/{done['name']}"))["done"] is True
+
+
+@pytest.mark.parametrize("change", ["x", "done", "delete.web.life", "done.0.0", "delete..", "done.é.0"])
+async def test_an_operation_that_nobody_was_told_of_is_not_found(oci: RegistryClient, change: str) -> None:
+    path = f"/v1/projects/demo/locations/local/operations/{quote(change)}"
+    assert (await oci.call("GET", path)).status == 404
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,13 @@ async def test_a_deletion_that_broke_off_is_finished_by_any_replica(
         ({"unknownField": 1}, 400),
         ({"cleanupPolicies": {"a": {"action": "PERHAPS"}}}, 400),
         ({"cleanupPolicies": {"a": {"action": "DELETE", "condition": {"olderThan": "30 days"}}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "DELETE"}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "DELETE", "mostRecentVersions": {"keepCount": 3}}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "KEEP", "mostRecentVersions": {"keepCount": 0}}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "KEEP", "mostRecentVersions": {"keepCount": 3}, "condition": {}}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "KEEP", "condition": {}, "id": "b"}}}, 400),
+        ({"cleanupPolicies": {"a": {"action": "KEEP", "condition": {"bornIn": "May"}}}}, 400),
+        ({"cleanupPolicies": {f"p{n}": {"action": "KEEP", "condition": {}} for n in range(11)}}, 400),
     ],
 )
 async def test_what_cannot_be_kept_to_is_refused(oci: RegistryClient, body: dict[str, Any], status: int) -> None:

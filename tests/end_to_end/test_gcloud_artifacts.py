@@ -1,0 +1,126 @@
+"""The verbs of `gcloud artifacts` for images, packages, versions, tags, files and settings, against a running suite."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.digest import Digest
+from tests.support.layouts import LayoutWriter
+from tests.support.suite import Suite
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed"),
+    pytest.mark.timeout(600),
+]
+
+HOST = "local-docker.pkg.dev"
+WHERE = ("--repository=verbs", "--location=local")
+Gcloud = Callable[..., Any]
+
+
+@pytest.fixture
+def gcloud(suite: Suite, tmp_path: Path) -> Gcloud:
+    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        done = subprocess.run(
+            ["gcloud", "artifacts", *arguments, "--format=json", "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.stderr}"
+        return json.loads(done.stdout or "null") if code == 0 else done.stderr
+
+    return run
+
+
+@pytest.fixture
+def pushed(suite: Suite, tmp_path: Path) -> dict[str, Digest]:
+    """Two tags of one image, each of its own version."""
+    layout = LayoutWriter(tmp_path / "layout")
+    found: dict[str, Digest] = {}
+    for tag in ("1.0", "2.0"):
+        found[tag] = layout.name(layout.image([{"etc/version": tag.encode()}]), tag)
+        suite.entrepot("copy", f"oci:{layout.folder}:{tag}", f"docker://{suite.registry}/demo/verbs/team/app:{tag}")
+    return found
+
+
+def ids(things: list[dict[str, Any]]) -> set[str]:
+    return {thing["name"].rpartition("/")[2] for thing in things}
+
+
+def test_tags_are_added_listed_and_deleted(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    image = f"{HOST}/demo/verbs/team/app"
+    gcloud("docker", "tags", "add", f"{image}:1.0", f"{image}:stable")
+    listed = {
+        one["tag"].rpartition("/")[2]: one["version"].rpartition("/")[2]
+        for one in gcloud("docker", "tags", "list", image)
+    }
+    assert listed == {"1.0": pushed["1.0"], "2.0": pushed["2.0"], "stable": pushed["1.0"]}
+    gcloud("docker", "tags", "add", f"{image}:2.0", f"{image}:stable")
+    gcloud("docker", "tags", "delete", f"{image}:2.0")
+    assert ids(gcloud("tags", "list", "--package=team/app", *WHERE)) == {"1.0", "stable"}
+
+
+def test_images_are_described_and_deleted_with_their_tags(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    image = f"{HOST}/demo/verbs/team/app"
+    described = gcloud("docker", "images", "describe", f"{image}:1.0")
+    assert described["image_summary"]["digest"] == pushed["1.0"]
+    gcloud("docker", "images", "delete", f"{image}@{pushed['1.0']}", code=1)
+    gcloud("docker", "images", "delete", f"{image}@{pushed['1.0']}", "--delete-tags")
+    left = gcloud("docker", "images", "list", image)
+    assert [one["version"] for one in left] == [pushed["2.0"]]
+
+
+def test_packages_and_versions_are_listed_annotated_and_deleted(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    assert "team/app" in [one["displayName"] for one in gcloud("packages", "list", *WHERE)]
+    versions = gcloud("versions", "list", "--package=team/app", "--sort-by=~CREATE_TIME", *WHERE)
+    assert ids(versions) == set(pushed.values())
+    gcloud("versions", "delete", pushed["1.0"], "--package=team/app", "--delete-tags", *WHERE)
+    assert ids(gcloud("versions", "list", "--package=team/app", *WHERE)) == {pushed["2.0"]}
+    gcloud("packages", "delete", "team/app", *WHERE)
+    assert gcloud("packages", "list", *WHERE) == []
+
+
+def test_files_are_listed_and_downloaded(gcloud: Gcloud, pushed: dict[str, Digest], tmp_path: Path) -> None:
+    files = gcloud("files", "list", *WHERE)
+    assert files
+    of_one = gcloud("files", "list", "--package=team/app", f"--version={pushed['1.0']}", *WHERE)
+    assert len(of_one) == 2
+    target = tmp_path / "downloaded"
+    target.mkdir()
+    name = of_one[0]["name"].rpartition("/")[2]
+    gcloud("files", "download", name, f"--destination={target}", *WHERE)
+    (written,) = target.iterdir()
+    assert Digest.of(written.read_bytes()) == name.replace("%3A", ":")
+
+
+def test_settings_of_a_project_are_shown(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    assert pushed
+    settings = gcloud("settings", "describe")
+    assert settings["legacyRedirectionState"] == "REDIRECTION_FROM_GCR_IO_FINALIZED"
+    assert gcloud("vpcsc-config", "describe", "--location=local")["vpcscPolicy"] == "ALLOW"
+    assert gcloud("locations", "list")
+
+
+def test_a_repository_is_changed_guarded_and_deleted(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    assert pushed
+    where = "--location=local"
+    gcloud("repositories", "update", "verbs", "--description=words", "--update-labels=team=web", where)
+    described = gcloud("repositories", "describe", "verbs", where)
+    assert (described["description"], described["labels"]) == ("words", {"team": "web"})
+    member = "--member=serviceAccount:admin@demo.iam.entrepot"
+    gcloud("repositories", "add-iam-policy-binding", "verbs", member, "--role=roles/artifactregistry.reader", where)
+    policy = gcloud("repositories", "get-iam-policy", "verbs", where)
+    assert [binding["role"] for binding in policy["bindings"]] == ["roles/artifactregistry.reader"]
+    gcloud("repositories", "delete", "verbs", where)
+    assert "NOT_FOUND" in gcloud("repositories", "describe", "verbs", where, code=1)
