@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from services.cleanup.jobs import version_json
-from services.cleanup.policies import CleanupPolicy, Policies
 from services.cleanup.repositories import Repositories, policies_of
 from services.cleanup.runs import Run
 from services.cleanup.store import Place, Store
 from services.cleanup.sweep import Sweeper, Wish
+from shared.cleanup_policies import CleanupPolicy, Policies
 from shared.http.bodies import json_body
 from shared.http.call import call_of
 from shared.http.errors import FailedPrecondition, NotFound
@@ -79,7 +79,7 @@ class CleanupApi:
         asked = await json_body(request, _RunAsked)
         policies = self._policies(place, asked)
         dry_run = self._is_dry(place) if asked.dry_run is None else asked.dry_run
-        shown = {"dryRun": dry_run, "cleanupPolicies": {name: _json(policy) for name, policy in policies.items()}}
+        shown = {"dryRun": dry_run, "cleanupPolicies": {name: policy.json_data() for name, policy in policies.items()}}
         entry = call.activity(project=place.project, resource=place.resource, request=shown, location=place.location)
         run = await self._sweeper.run(place, Wish(call.id, dry_run, policies, call.cause, (entry,)))
         return json_answer(run.json_data())
@@ -114,10 +114,6 @@ class CleanupApi:
         if not found:
             raise FailedPrecondition(f"{place.resource} has no cleanup policies, and the request gives none")
         return found
-
-
-def _json(policy: CleanupPolicy) -> dict[str, Any]:
-    return policy.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _place(request: web.Request) -> Place:

@@ -8,9 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.cleanup.durations import seconds_of
-from services.cleanup.policies import CleanupPolicy, Condition, MostRecent
 from services.cleanup.versions import Name, Version
+from shared.cleanup_policies import CleanupPolicy, Condition, MostRecent, seconds_of
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 import structlog
 from pydantic import ValidationError
 
-from services.cleanup.policies import CleanupPolicy, read_policies
 from services.cleanup.store import Place
 from shared.bus import Heard
+from shared.cleanup_policies import CleanupPolicy, read_policies
 from shared.events import Event
 from shared.events.images import RepositoryState
 

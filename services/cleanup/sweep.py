@@ -9,12 +9,12 @@ import structlog
 from services.cleanup.calendar import Calendar
 from services.cleanup.jobs import jobs, names_in, plan_json, planned
 from services.cleanup.plan import Plan, plan
-from services.cleanup.policies import CleanupPolicy
 from services.cleanup.repositories import Repositories, policies_of
 from services.cleanup.runs import Run
 from services.cleanup.store import Change, Place, Store, Times
 from services.cleanup.versions import Name
 from shared.blobs import Blobs, BucketUnavailable
+from shared.cleanup_policies import CleanupPolicy
 from shared.clock import Clock, Cpu, Ids, rfc3339
 from shared.events import Cause, Event
 from shared.events.audit import AuditSystem

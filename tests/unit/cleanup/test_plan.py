@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.cleanup.durations import seconds_of
 from services.cleanup.plan import Plan, plan
-from services.cleanup.policies import read_policies
 from services.cleanup.versions import Name, Version
+from shared.cleanup_policies import read_policies, seconds_of
 
 NOW = 1_000_000_000.0
 DAY = 86_400.0

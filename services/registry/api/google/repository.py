@@ -2,64 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.registry.errors import Unsupported
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.voice import Voice
+from shared.cleanup_policies import Policies
 
 CHANGEABLE = ("description", "labels", "cleanupPolicies", "cleanupPolicyDryRun", "dockerConfig")
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-_SECONDS = re.compile(r"(\d{1,12})(?:\.0{1,9})?s")
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-
-class _Condition(_Wire):
-    tag_state: Literal["TAG_STATE_UNSPECIFIED", "TAGGED", "UNTAGGED", "ANY", ""] = Field("", alias="tagState")
-    tag_prefixes: list[str] = Field([], alias="tagPrefixes")
-    version_name_prefixes: list[str] = Field([], alias="versionNamePrefixes")
-    package_name_prefixes: list[str] = Field([], alias="packageNamePrefixes")
-    older_than: str = Field("", alias="olderThan")
-    newer_than: str = Field("", alias="newerThan")
-
-    @field_validator("tag_state", mode="before")
-    @classmethod
-    def _upper(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
-    @field_validator("older_than", "newer_than")
-    @classmethod
-    def _duration(cls, value: str) -> str:
-        found = _SECONDS.fullmatch(value)
-        if value and not found:
-            raise ValueError("a duration is written in seconds, such as 2592000s")
-        return f"{int(found[1])}s" if found else ""
-
-
-class _MostRecent(_Wire):
-    keep_count: int = Field(0, alias="keepCount", ge=0, le=1_000_000)
-    package_name_prefixes: list[str] = Field([], alias="packageNamePrefixes")
-
-
-class CleanupPolicy(_Wire):
-    """One cleanup policy; spellings that gcloud passes on from files are made Google's own."""
-
-    id: str = Field(default="", max_length=128)
-    action: Literal["DELETE", "KEEP"]
-    condition: _Condition | None = None
-    most_recent_versions: _MostRecent | None = Field(None, alias="mostRecentVersions")
-
-    @field_validator("action", mode="before")
-    @classmethod
-    def _upper(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
 
 
 class _DockerConfig(_Wire):
@@ -75,7 +34,7 @@ class RepositoryBody(_Wire):
     description: str = Field(default="", max_length=1024)
     labels: dict[str, str] = Field({}, max_length=64)
     docker_config: _DockerConfig | None = Field(None, alias="dockerConfig")
-    cleanup_policies: dict[str, CleanupPolicy] = Field({}, alias="cleanupPolicies", max_length=32)
+    cleanup_policies: Policies = Field({}, alias="cleanupPolicies")
     cleanup_policy_dry_run: bool = Field(default=False, alias="cleanupPolicyDryRun")
     kms_key_name: str = Field("", alias="kmsKeyName")
     create_time: str = Field("", alias="createTime")
@@ -101,17 +60,13 @@ class RepositoryBody(_Wire):
             raise Unsupported(f"mode {self.mode[:40]}: only standard repositories are kept.")
         if self.docker_config and self.docker_config.immutable_tags:
             raise Unsupported("dockerConfig.immutableTags: tags cannot be made immutable.")
-        policies = {name: _kept(name, policy) for name, policy in self.cleanup_policies.items()}
+        policies = {name: policy.json_data() for name, policy in self.cleanup_policies.items()}
         return Settings(
             description=self.description,
             labels=self.labels,
             cleanup_policies=policies,
             cleanup_policy_dry_run=self.cleanup_policy_dry_run,
         )
-
-
-def _kept(name: str, policy: CleanupPolicy) -> dict[str, object]:
-    return {**policy.model_dump(by_alias=True, exclude_defaults=True), "id": name}
 
 
 def repository_json(voice: Voice, record: RepositoryRecord) -> dict[str, Any]:

@@ -1,20 +1,33 @@
-"""Cleanup policies in Artifact Registry's form: what is deleted, and what is kept whatever else is said."""
+"""Cleanup policies in Artifact Registry's form: what is deleted, and what is kept whatever else is said.
 
+The registry takes and keeps them, cleanup goes by them: both read them here, so that nothing is kept that cannot count.
+"""
+
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
 
-from services.cleanup.durations import seconds_of
-
-MOST_POLICIES = 100
+MOST_POLICIES = 10
+"""Of one repository, as at Google."""
 MOST_PREFIXES = 100
 
+_FORM = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-def _checked(text: str) -> str:
-    seconds_of(text)
-    return text
+
+def seconds_of(text: str) -> float:
+    """A duration in seconds, from `30d`, `2592000s` or `2592000.0s`; raises ValueError."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a duration: {text[:40]!r} (as in 30d, 12h or 2592000s)")
+    return float(f"{found[1]}.{found[2] or 0}") * _SECONDS[found[3]]
+
+
+def _seconds(text: str) -> str:
+    return f"{seconds_of(text):.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def _upper(value: object) -> object:
@@ -24,8 +37,9 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value  # pyright: ignore[reportUnknownVariableType]
 
 
-Duration = Annotated[str, AfterValidator(_checked)]
-Prefixes = Annotated[tuple[str, ...], Field(max_length=MOST_PREFIXES)]
+Duration = Annotated[str, AfterValidator(_seconds)]
+Prefix = Annotated[str, Field(min_length=1, max_length=512)]
+Prefixes = Annotated[tuple[Prefix, ...], Field(max_length=MOST_PREFIXES)]
 Action = Annotated[Literal["DELETE", "KEEP"], BeforeValidator(_upper)]
 TagState = Annotated[Literal["TAGGED", "UNTAGGED", "ANY", "TAG_STATE_UNSPECIFIED"], BeforeValidator(_upper)]
 
@@ -37,7 +51,8 @@ class _Wire(BaseModel):
 class Condition(_Wire):
     """What a version must be; all that is said must hold."""
 
-    tag_state: TagState = "ANY"
+    tag_state: TagState = "TAG_STATE_UNSPECIFIED"
+    """Unspecified means any."""
     tag_prefixes: Prefixes = ()
     version_name_prefixes: Prefixes = ()
     package_name_prefixes: Prefixes = ()
@@ -61,7 +76,7 @@ class MostRecent(_Wire):
 class CleanupPolicy(_Wire):
     """One policy."""
 
-    id: str = ""
+    id: str = Field(default="", max_length=128)
     action: Action
     condition: Condition | None = None
     most_recent_versions: MostRecent | None = None
@@ -74,12 +89,25 @@ class CleanupPolicy(_Wire):
             raise ValueError("mostRecentVersions goes with the action KEEP")
         return self
 
+    def json_data(self) -> dict[str, Any]:
+        """The policy in Google's own spelling, without what is empty by default."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
-Policies = Annotated[dict[str, CleanupPolicy], Field(max_length=MOST_POLICIES)]
+
+def _named(policies: dict[str, CleanupPolicy]) -> dict[str, CleanupPolicy]:
+    for name, policy in policies.items():
+        if policy.id not in {"", name}:
+            raise ValueError(f"the policy {name[:128]!r} calls itself {policy.id!r}")
+    return {name: policy.model_copy(update={"id": name}) for name, policy in policies.items()}
+
+
+PolicyId = Annotated[str, Field(min_length=1, max_length=128)]
+Policies = Annotated[dict[PolicyId, CleanupPolicy], Field(max_length=MOST_POLICIES), AfterValidator(_named)]
+"""By id; each of them knows its own."""
+
 _ADAPTER: TypeAdapter[dict[str, CleanupPolicy]] = TypeAdapter(Policies)
 
 
 def read_policies(content: Mapping[str, Any]) -> dict[str, CleanupPolicy]:
     """Policies by id; raises pydantic's ValidationError."""
-    found = _ADAPTER.validate_python(dict(content))
-    return {name: policy.model_copy(update={"id": name}) for name, policy in found.items()}
+    return _ADAPTER.validate_python(dict(content))
