@@ -1,7 +1,8 @@
 """`entrepot status`: where each service answers, and whether it is ready."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import click
 import urllib3
@@ -19,27 +20,57 @@ _SECONDS = 3.0
 def status(data: str, form: str) -> None:
     """What runs, and whether it is ready; the exit code is 0 only when all are."""
     found = suite.of(data)
-    services = look(found)
+    why = why_it_does_not_run(found)
+    services = none_of(found) if why else look(found)
     if form == "json":
-        show_json({"services": services, "admin_key": str(found.admin_key or ""), "data": str(found.data or "")})
+        whole = {"running": not why, "services": services, "admin_key": str(found.admin_key or "")}
+        show_json({**whole, "data": str(found.data or "")})
     else:
         show([{"name": name, **service} for name, service in services.items()], ["name", "address", "ready"], form)
     waiting = [name for name, service in services.items() if not service["ready"]]
-    if waiting:
-        raise Failed(f"not ready: {', '.join(waiting)}")
+    if why or waiting:
+        raise Failed(why or f"not ready: {', '.join(waiting)}")
+
+
+def why_it_does_not_run(found: suite.Suite) -> str:
+    """Why nothing of this suite can be ready, whatever answers on its ports; empty when its launcher lives."""
+    if found.data is None:
+        return ""
+    process = suite.holder(found.data)
+    if not process:
+        return f"no suite runs on {found.data}: start one with `entrepot up`"
+    if process != found.pid:
+        return f"the suite on {found.data} is being started"
+    return ""
+
+
+def none_of(found: suite.Suite) -> dict[str, dict[str, Any]]:
+    """Every service, and that it is not ready."""
+    return {name: {"address": found.address(name), "ready": False} for name in found.addresses}
 
 
 def look(found: suite.Suite) -> dict[str, dict[str, Any]]:
     """Ask every service at once."""
     names = list(found.addresses)
+
+    def ask(name: str) -> bool:
+        return is_ready(found.address(name), _run_of(found, name))
+
     with ThreadPoolExecutor(len(names)) as together:
-        ready = together.map(is_ready, map(found.address, names))
+        ready = together.map(ask, names)
         return {name: {"address": found.address(name), "ready": yes} for name, yes in zip(names, ready, strict=True)}
 
 
-def is_ready(address: str) -> bool:
-    """Whether the service there says that it is ready."""
+def is_ready(address: str, run: str = "") -> bool:
+    """Whether the service there says that it is ready and, where a run is named, that it belongs to it."""
     try:
-        return urllib3.request("GET", f"{address}/readyz", timeout=_SECONDS, retries=False).status == 200
-    except urllib3.exceptions.HTTPError:
+        answer = urllib3.request("GET", f"{address}/readyz", timeout=_SECONDS, retries=False)
+        told = json.loads(answer.data)
+    except (urllib3.exceptions.HTTPError, ValueError):
         return False
+    return answer.status == 200 and isinstance(told, dict) and (not run or cast("Any", told).get("suite") == run)
+
+
+def _run_of(found: suite.Suite, name: str) -> str:
+    """The run that a service must belong to; none for one that the environment says is elsewhere."""
+    return found.run if found.address(name) == found.addresses[name].rstrip("/") else ""

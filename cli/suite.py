@@ -1,5 +1,6 @@
 """Where the services answer: told by the data folder of a suite on this machine, or by one address in front of them."""
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Suite:
     pid: int = 0
     location: str = "local"
     bus: dict[str, str] | None = None
+    run: str = ""
+    """Tells this run of the suite from all others; each of its services says it."""
 
     def address(self, service: str) -> str:
         """The address of one service, such as `http://127.0.0.1:5000`."""
@@ -64,7 +67,25 @@ def read(folder: Path) -> Suite:
         pid=int(found["pid"]),
         location=found.get("location", "local"),
         bus=found.get("bus"),
+        run=str(found.get("run", "")),
     )
+
+
+def holder(folder: Path) -> int:
+    """The process that runs a suite on that folder; 0 when none does.
+
+    The launcher holds the lock for as long as it lives, however it ends: a stale process number never counts.
+    """
+    try:
+        with (folder.absolute() / "run" / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Taken a moment ago, it holds no number yet.
+                return int(lock.read().strip() or -1)
+    except FileNotFoundError:
+        pass
+    return 0
 
 
 def pullable(uri: str, found: Suite) -> str:

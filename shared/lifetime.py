@@ -121,7 +121,7 @@ class Lifetime:
         self._awaited = ""
         self._probe = StateProbe(real.parts.state, real.parts.keys.at("00", "probe"), real.parts.clock.sleep)
         self.server = Server(service.app, _place(real.parts), real.parts.clock.monotonic)
-        service.app[READY] = Readiness(self.reasons, self.heard_all)
+        service.app[READY] = Readiness(self.reasons, self.heard_all, real.parts.settings.suite)
 
     async def live(self) -> int:
         """Run until something ends it; the exit code is 0 when that was asked for."""

@@ -36,6 +36,8 @@ class Settings(BaseModel):
     location: str = Field(default="local", pattern=r"^[a-z][a-z0-9-]{0,62}$")
     data: Path = Path(".entrepot")
     """Folder for what this process keeps on disk: the journal, and the bucket of kind `directory`."""
+    suite: str = Field(default="", pattern=r"^[0-9a-z]{0,64}$")
+    """Which run of a suite this process belongs to: told at `/readyz`, so that no other suite's is taken for it."""
     replica: str = Field(default="0", pattern=r"^[A-Za-z0-9-]{1,63}$")
     """Tells the replicas of a service apart that share a data folder."""
 

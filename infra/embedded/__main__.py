@@ -1,6 +1,7 @@
 """`python -m infra.embedded`: what `entrepot up` becomes."""
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         refuse_a_foreign_folder(options.data)
-        return live(Place(DataFolder.at(options.data), options.port_base, s3=options.blobs == "s3"))
+        folder, run = DataFolder.at(options.data), secrets.token_hex(8)
+        return live(Place(folder, options.port_base, s3=options.blobs == "s3", run=run))
     except CannotStart as error:
         print(f"entrepot: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 1

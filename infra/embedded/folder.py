@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import secrets
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from infra.embedded.errors import CannotStart
 
 _ROOMS = ("nats", "valkey", "blobs", "s3", "services", "keys", "run", "logs")
 _LONGEST_LOG = 50 * 2**20
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class DataFolder:
         """Take the folder for this process until it ends, however it ends. Raises CannotStart if another has it."""
         handle = os.open(self.root / "run" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except BlockingIOError:
             owner = os.read(handle, 32).decode().strip() or "unknown"
             os.close(handle)
@@ -109,6 +112,16 @@ def write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def _take(handle: int) -> None:
+    """Take the lock; `entrepot status` may hold it for a moment, only to see whether it is taken."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.03)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _taken(root: Path, owner: str) -> str:

@@ -24,6 +24,8 @@ class Place:
     folder: DataFolder
     base: int
     s3: bool = False
+    run: str = ""
+    """Tells this run of the suite from all others."""
 
     def address(self, service: str) -> str:
         """Where a service answers."""
@@ -58,6 +60,7 @@ def _common(place: Place, service: str) -> dict[str, str]:
         "ISSUER": place.address("identity"),
         "ROOT_KEY_FILE": str(keys / "root.pub"),
         "STOP_SECONDS": "10",
+        "SUITE": place.run,
     }
 
 

@@ -133,6 +133,7 @@ def describe(place: Place) -> None:
     place.folder.describe(
         {
             "pid": os.getpid(),
+            "run": place.run,
             "services": {service: place.address(service) for service in ports.SERVICES},
             "admin_key": str(place.admin_key),
             "location": services.LOCATION,

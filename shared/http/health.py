@@ -17,6 +17,8 @@ class Readiness:
     """Why this replica is not ready; an empty list: it is."""
     heard_all: Callable[[], bool]
     """Whether everything said before the start is known; before that nothing can be decided."""
+    suite: str = ""
+    """Which run of a suite this process belongs to, where it is one."""
 
 
 READY: web.AppKey[Readiness] = web.AppKey("READY", Readiness)
@@ -31,8 +33,10 @@ def add_health(app: web.Application, metrics: Metrics) -> None:
     """Add the three addresses that need no token: they say nothing about anybody's data."""
 
     async def ready(request: web.Request) -> web.Response:
-        reasons = request.app.get(READY, ALWAYS).reasons()
-        return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        known = request.app.get(READY, ALWAYS)
+        reasons = known.reasons()
+        whose = {"suite": known.suite} if known.suite else {}
+        return json_answer({"ready": not reasons, "reasons": reasons, **whose}, 503 if reasons else 200)
 
     async def counted(request: web.Request) -> web.Response:
         del request
