@@ -3,7 +3,9 @@
 from services.scanner.advisories.importing import Importer
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.api.advisories import AdvisoriesApi
+from services.scanner.api.notes import NotesApi
 from services.scanner.api.occurrences import OccurrencesApi
+from services.scanner.catalog import Catalog
 from services.scanner.clearing import Clearing, ClearingLoop
 from services.scanner.handlers import Handlers
 from services.scanner.layers.reading import Reader
@@ -11,9 +13,12 @@ from services.scanner.listing import Listing
 from services.scanner.scanning import Scanner
 from services.scanner.settings import ScannerSettings
 from services.scanner.store import Store
+from services.scanner.written.desk import Desk
+from services.scanner.written.shelf import Shelf
 from shared.events.attestations import AttestationCreated
 from shared.events.images import ImageDeleted, ImagePushed
 from shared.events.scans import AdvisoryUpdated, ScanRequested
+from shared.http.iam import Policies
 from shared.process import Parts, Service
 
 
@@ -33,9 +38,16 @@ def build(parts: Parts) -> Service:
     importer = Importer(knowledge, parts, settings.import_bytes)
     host, location = settings.registry_host, parts.settings.location
     listing = Listing(store, knowledge, parts.blobs, parts.cpu, host, location)
+    notes, occurrences = (
+        Shelf(kind, parts.state, parts.keys, parts.outbox, parts.blobs) for kind in ("notes", "occurrences")
+    )
+    catalog = Catalog(listing, notes, occurrences)
+    policies = Policies(parts.state, parts.keys, parts.outbox, parts.directory)
+    desk = Desk(catalog, notes, occurrences, policies, parts.clock, parts.ids)
     routes = [
         *AdvisoriesApi(store, knowledge, importer).routes(),
-        *OccurrencesApi(listing).routes(),
+        *NotesApi(catalog, desk, policies).routes(),
+        *OccurrencesApi(catalog, listing, desk, policies).routes(),
     ]
     clearing = Clearing(store, parts.blobs, parts.clock, parts.ids, settings.clear_unused_seconds)
     loop = ClearingLoop(clearing, parts.state, parts.keys, parts.clock, parts.ids)

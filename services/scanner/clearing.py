@@ -10,12 +10,15 @@ import structlog
 
 from services.scanner.inventory.image import inventory_object
 from services.scanner.layers.facts import facts_object
-from services.scanner.store import TOMBSTONE_SECONDS, Store
+from services.scanner.objects import TOMBSTONE_SECONDS
+from services.scanner.store import Store
 from shared.blobs import Blobs, BucketUnavailable, Stat
 from shared.clock import Clock, Ids
 from shared.state import Keys, LaneFull, Lease, Moved, State, StateUnavailable
 
 _LOG = structlog.get_logger("clearing")
+_RECORDED = frozenset({"findings", "advisories", "notes", "occurrences"})
+"""Kinds of objects of which each that is used has its users written down."""
 _LEASE_ROUNDS = 1.5
 """The replica that cleared last goes on clearing, as it knows for how long things are unused."""
 
@@ -64,16 +67,16 @@ class Clearing:
         kind, project = _parts(stat.name)
         if stat.name in needed or kind in {"layers", "inventories"}:
             return stat.name in needed
-        if kind in {"findings", "advisories"}:
-            return await self._store.is_used(project, stat.name)
+        if kind in _RECORDED:
+            return await self._store.objects.is_used(project, stat.name)
         # Lists of changed advisories are named by events alone, and written once.
         return kind != "changes" or stat.modified > self._clock.now() - TOMBSTONE_SECONDS
 
     async def _clear(self, name: str) -> bool:
         kind, project = _parts(name)
-        if kind in {"findings", "advisories"}:
+        if kind in _RECORDED:
             try:
-                await self._store.retire(project, name, self._ids.new())
+                await self._store.objects.retire(project, name, self._ids.new())
             except Moved:
                 return False
         await self._blobs.delete(name)

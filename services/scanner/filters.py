@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from services.scanner.occurrences import Json
-from services.scanner.places import Place, place_at
+from services.scanner.places import path_of
 from shared.http.errors import InvalidArgument
 
 _TOKEN: Final = re.compile(r"\s*(?:([(),=])|\"((?:[^\"\\]|\\.)*)\"|([^\s\"(),=]+))\s*")
@@ -22,23 +22,26 @@ _FIELDS: Final = {
 }
 MOST: Final = 8192
 _DEEPEST: Final = 16
-_HELP = f'it joins {", ".join(_FIELDS)} = "value" and has_prefix(resourceUrl, "value") by AND and OR, in parentheses.'
+_HELP = (
+    f'it joins {", ".join(_FIELDS)} = "value", has_prefix(resourceUrl, "value") and has_suffix(resourceUrl, "value") '
+    "by AND and OR, in parentheses."
+)
 
-Verdict = Callable[[Place, Json | None], bool]
-"""Whether an occurrence is asked for; of None only whether any occurrence of that image can be."""
+Verdict = Callable[[str, Json | None], bool]
+"""Whether an occurrence about that path is asked for; of None only whether any occurrence about it can be."""
 
 
 @dataclass(frozen=True)
 class Filter:
     """What is asked for."""
 
-    verdict: Verdict = field(default=lambda _place, _occurrence: True)
+    verdict: Verdict = field(default=lambda _path, _occurrence: True)
     resources: frozenset[str] | None = None
-    """All resources that can be meant; None where the filter does not narrow them down to some."""
+    """The paths of all resources that can be meant; None where the filter does not narrow them down to some."""
 
-    def takes(self, place: Place, occurrence: Json | None = None) -> bool:
-        """Whether an occurrence of an image is asked for; without one, whether some occurrence of it can be."""
-        return self.verdict(place, occurrence)
+    def takes(self, path: str, occurrence: Json | None = None) -> bool:
+        """Whether an occurrence about that path is asked for; without one, whether some occurrence about it can be."""
+        return self.verdict(path, occurrence)
 
 
 def filter_of(text: str) -> Filter:
@@ -89,20 +92,21 @@ class _Reader:
             inner = self.any_of(depth + 1)
             self._need(")")
             return inner
-        if self._take("has_prefix"):
-            return self._prefix()
+        for word, chosen in (("has_prefix", _prefix), ("has_suffix", _suffix)):
+            if self._take(word):
+                return chosen(self._of_resource())
         name = self._field()
         self._need("=")
         return _equal(name, self._value())
 
-    def _prefix(self) -> Filter:
+    def _of_resource(self) -> str:
         self._need("(")
         if self._field() != "resource":
             raise _not_understood()
         self._need(",")
         value = self._value()
         self._need(")")
-        return _prefix(value)
+        return value
 
     def _field(self) -> str:
         name = _FIELDS.get(self._pop()[0])
@@ -152,28 +156,38 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
     return found
 
 
+def of_note(project: str, note: str, wanted: Filter) -> Filter:
+    """What is asked for of the occurrences that hang on one note."""
+    return _all([_equal("note_project", project), _equal("note", note), wanted])
+
+
 def _any(parts: list[Filter]) -> Filter:
     known = [part.resources for part in parts if part.resources is not None]
     resources = frozenset[str]().union(*known) if len(known) == len(parts) else None
-    return Filter(lambda place, one: any(part.takes(place, one) for part in parts), resources)
+    return Filter(lambda path, one: any(part.takes(path, one) for part in parts), resources)
 
 
 def _all(parts: list[Filter]) -> Filter:
     # The narrowest will do: what it chooses is still held against all parts.
     known = [part.resources for part in parts if part.resources is not None]
-    return Filter(lambda place, one: all(part.takes(place, one) for part in parts), min(known, key=len, default=None))
+    return Filter(lambda path, one: all(part.takes(path, one) for part in parts), min(known, key=len, default=None))
 
 
 def _equal(name: str, value: str) -> Filter:
     if name == "resource":
-        return Filter(lambda place, _: place_at(value, place.location) == place, frozenset({value}))
+        wanted = path_of(value)
+        return Filter(lambda path, _: path == wanted, frozenset({wanted}))
     return Filter(lambda _, one: one is None or _value_of(one, name) == value)
 
 
 def _prefix(value: str) -> Filter:
     """Only what follows the host counts: an image is the same under every name of the registry."""
     path = value.rpartition("://")[2].partition("/")[2]
-    return Filter(lambda place, _: place.address("").removeprefix("https:///").startswith(path))
+    return Filter(lambda found, _: found.startswith(path))
+
+
+def _suffix(value: str) -> Filter:
+    return Filter(lambda path, _: path.endswith(value))
 
 
 def _value_of(occurrence: Json, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Lists occurrences and notes out of what is stored: nothing is kept twice."""
+"""Lists the scanner's own occurrences and notes out of what is stored: nothing is kept twice."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -64,7 +64,7 @@ class Listing:
         """Findings by image and severity."""
         found: list[Json] = []
         async for _, place in self._places(project, wanted, ""):
-            kept = await self._store.record(project, place.id) if wanted.takes(place) else None
+            kept = await self._store.record(project, place.id) if wanted.takes(place.path) else None
             if kept is not None and not kept.thing.deleted:
                 found += occurrences.counts(place, self._host, kept.thing)
         return found
@@ -87,7 +87,7 @@ class Listing:
     async def _places(self, project: str, wanted: Filter, image: str) -> AsyncIterator[tuple[int, Place]]:
         """The images asked for, counted, from `image` on."""
         if wanted.resources is not None:
-            named = {place_at(resource, self._location) for resource in wanted.resources}
+            named = {place_at(f"https://{self._host}/{path}", self._location) for path in wanted.resources}
             places = sorted((one for one in named if one and one.project == project), key=lambda one: one.text)
             for number, place in enumerate((one for one in places if one.text >= image), 1):
                 yield number, place
@@ -102,7 +102,7 @@ class Listing:
 
     async def _of(self, place: Place, wanted: Filter) -> list[Json]:
         """The occurrences of one image that are asked for, by name."""
-        kept = await self._store.record(place.project, place.id) if wanted.takes(place) else None
+        kept = await self._store.record(place.project, place.id) if wanted.takes(place.path) else None
         if kept is None or kept.thing.deleted:
             return []
         record, findings = kept.thing, await self._findings(kept.thing.result.findings)
@@ -111,7 +111,7 @@ class Listing:
             *occurrences.vulnerabilities(place, self._host, record, findings),
             *await self._attestations(place),
         ]
-        return sorted((one for one in found if wanted.takes(place, one)), key=lambda one: str(one["name"]))
+        return sorted((one for one in found if wanted.takes(place.path, one)), key=lambda one: str(one["name"]))
 
     async def _findings(self, name: str) -> Findings:
         if not name:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import orjson
 
 from services.scanner.advisories.record import Row
+from services.scanner.advisories.severity import UNRATED
 from services.scanner.findings import Finding, Findings
 from services.scanner.places import Place
 from services.scanner.records import SUCCESS, Record
@@ -142,15 +143,22 @@ def _detail(row: Row) -> Json:
 
 
 def counts(place: Place, host: str, record: Record) -> list[Json]:
-    """The lines of a vulnerability summary about one image."""
+    """The lines of a vulnerability summary about one image.
+
+    As at Google, the line without a severity counts all findings; so those that nobody rated have none of their own.
+    """
+    found, fixable = record.result.counts, record.result.fixable
+    totals = {severity: (count, fixable.get(severity, 0)) for severity, count in found.items() if severity != UNRATED}
+    if found:
+        totals[UNRATED] = (sum(found.values()), sum(fixable.values()))
     return [
         {
             "resourceUri": place.address(host),
             "severity": severity,
-            "totalCount": str(count),
-            "fixableCount": str(record.result.fixable.get(severity, 0)),
+            "totalCount": str(total),
+            "fixableCount": str(mendable),
         }
-        for severity, count in sorted(record.result.counts.items())
+        for severity, (total, mendable) in sorted(totals.items())
     ]
 
 

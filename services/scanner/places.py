@@ -44,9 +44,20 @@ class Place:
         """A short name for it, fit for resource names."""
         return hashlib.sha256(f"{self.project}/{self.text}".encode()).hexdigest()[:32]
 
+    @property
+    def path(self) -> str:
+        """What its resource URI says behind the host, which is not the same for everybody."""
+        return f"{self.project}/{self.repository}/{self.image}@{self.digest}"
+
     def address(self, host: str) -> str:
         """The resource URI: `https://HOST/P/R/IMAGE@DIGEST`."""
-        return f"https://{host}/{self.project}/{self.repository}/{self.image}@{self.digest}"
+        return f"https://{host}/{self.path}"
+
+
+def path_of(address: str) -> str:
+    """What a resource URI says behind the host: the same for an image whatever name of the registry is used."""
+    place = place_at(address, "")
+    return place.path if place else address.rpartition("://")[2].partition("/")[2]
 
 
 def place_at(address: str, location: str) -> Place | None:

@@ -171,7 +171,7 @@ class Scanner:
         if known == name or known.startswith(f"{name}-"):
             return known
         number = 0
-        while await self.store.is_retired(place.project, name):
+        while await self.store.objects.is_retired(place.project, name):
             number += 1
             name = findings_object(place.project, place.digest, content, number)
         return name

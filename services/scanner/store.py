@@ -1,14 +1,11 @@
-"""What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of.
-
-Which objects of the bucket a record stands on is written down with it, so that the others can be cleared. A name that
-was cleared once is taken by no step any more: a scan under way that chose it begins again.
-"""
+"""What the scanner remembers: a record of each image, the feeds of each project, and which attestations it heard of."""
 
 from collections.abc import AsyncIterator, Sequence
 
 import orjson
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from services.scanner.objects import TOMBSTONE_SECONDS, Objects
 from services.scanner.places import Place
 from services.scanner.records import Record
 from shared.names import partition_of
@@ -19,7 +16,6 @@ from shared.state import (
     Drop,
     FieldIs,
     Index,
-    IsEmpty,
     Kept,
     Keys,
     Put,
@@ -31,8 +27,6 @@ from shared.state import (
     Write,
 )
 
-TOMBSTONE_SECONDS = 40 * 86_400
-"""Longer than events are kept: none older than a deletion comes behind its tombstone."""
 _PAGE = 500
 
 
@@ -71,6 +65,7 @@ class Store:
         self._state = state
         self._keys = keys
         self._outbox = outbox
+        self.objects = Objects(state, keys)
 
     # Images.
 
@@ -92,10 +87,10 @@ class Store:
             Put(key, record.model_dump_json(exclude_defaults=True)),
             Index(self._images(place.project), place.text),
             Index(self._projects(partition_of(place.project)), place.project),
-            *self._used_instead(place.project, old, new, place.text),
+            *self.objects.instead(place.project, old, new, place.text),
             *(await self._needed(place, needs) if needs is not None else ()),
         )
-        await self._apply(place.project, (_is_as(key, before), *self._lasts(place.project, new)), writes, change)
+        await self._apply(place.project, (_is_as(key, before), *self.objects.last(place.project, new)), writes, change)
 
     async def bury_record(self, place: Place, record: Record, before: Kept[Record] | None, change: Change) -> None:
         """Put a tombstone in a record's place. Raises Moved."""
@@ -104,7 +99,7 @@ class Store:
             Put(key, record.model_dump_json(exclude_defaults=True), TOMBSTONE_SECONDS),
             Unindex(self._images(place.project), place.text),
             Drop(self._attested(place)),
-            *self._used_instead(place.project, before.thing.result.findings if before else "", "", place.text),
+            *self.objects.instead(place.project, before.thing.result.findings if before else "", "", place.text),
             *await self._needed(place, Needs()),
         )
         await self._apply(place.project, (_is_as(key, before),), writes, change)
@@ -159,35 +154,10 @@ class Store:
         key = self._feeds(project)
         writes = (
             PutField(key, source, feed.model_dump_json()),
-            *self._used_instead(project, before.thing.object if before else "", feed.object, source),
+            *self.objects.instead(project, before.thing.object if before else "", feed.object, source),
         )
-        checks = (FieldIs(key, source, before.raw if before else None), *self._lasts(project, feed.object))
+        checks = (FieldIs(key, source, before.raw if before else None), *self.objects.last(project, feed.object))
         await self._apply(project, checks, writes, change)
-
-    # Objects that nothing stands on.
-
-    async def is_used(self, project: str, name: str) -> bool:
-        """Whether a record stands on an object."""
-        return await self._state.size(self._users(project, name)) > 0
-
-    async def is_retired(self, project: str, name: str) -> bool:
-        """Whether an object was, or is about to be, cleared: no step takes its name any more."""
-        return await self._state.value(self._retired(project, name)) is not None
-
-    async def retire(self, project: str, name: str, request: str, checks: Sequence[Check] = ()) -> None:
-        """From now on nothing can come to stand on an object. Raises Moved where something does."""
-        unused = (IsEmpty(self._users(project, name)), *checks)
-        marked = Put(self._retired(project, name), "1", TOMBSTONE_SECONDS)
-        await self._state.apply(Step(partition_of(project), request, unused, (marked,)))
-
-    def _used_instead(self, project: str, old: str, new: str, user: str) -> list[Write]:
-        """What makes `user` stand on one object instead of another."""
-        dropped: list[Write] = [Unindex(self._users(project, old), user)] if old and old != new else []
-        return dropped + ([Index(self._users(project, new), user)] if new and old != new else [])
-
-    def _lasts(self, project: str, name: str) -> list[Check]:
-        """That an object is not cleared."""
-        return [ValueIs(self._retired(project, name), None)] if name else []
 
     async def _needed(self, place: Place, needs: Needs) -> list[Write]:
         """What changes where an image comes to stand on something else; the step's other checks guard it."""
@@ -233,12 +203,6 @@ class Store:
 
     def _feeds(self, project: str) -> str:
         return self._keys.of(project, "feeds")
-
-    def _users(self, project: str, name: str) -> str:
-        return self._keys.of(project, "users", name)
-
-    def _retired(self, project: str, name: str) -> str:
-        return self._keys.of(project, "retired", name)
 
     def _needs(self, place: Place) -> str:
         return self._keys.of(place.project, "needs", place.id)

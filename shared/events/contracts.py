@@ -114,7 +114,7 @@ TOPICS: Sequence[Topic] = (
     Topic(GroupState, said_by=["identity"], views=_ALL),
     Topic(RoleState, said_by=["identity"], views=_ALL),
     Topic(KeyState, said_by=["identity"], views=_ALL),
-    Topic(PolicyState, said_by=["identity", "registry", "attestor"], views=_ALL),
+    Topic(PolicyState, said_by=["identity", "registry", "scanner", "attestor"], views=_ALL),
     Topic(RepositoryState, said_by=["registry"], views=_ALL),
     Topic(AuditActivity, said_by=_ALL, work=["audit_log"]),
     Topic(AuditAccess, said_by=_ALL, work=["audit_log"]),

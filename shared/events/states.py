@@ -168,6 +168,8 @@ OWNERS: Final = {
     "projects/*/locations/*/repositories/*": "registry",
     "projects/*/attestors/*": "attestor",
     "projects/*/policy": "attestor",
+    "projects/*/notes/*": "scanner",
+    "projects/*/occurrences/*": "scanner",
 }
 """Who keeps, and so announces, the policies of each kind of resource."""
 

@@ -215,4 +215,4 @@ async def test_what_is_used_cannot_be_retired(scanner: ScannerAtWork) -> None:
     await scanner.push(python_image(OLD))
     store = Store(scanner.memory.parts.state, scanner.memory.parts.keys, scanner.memory.parts.outbox)
     with pytest.raises(Moved):
-        await store.retire("demo", scanner.said("scan.completed")[0]["findings"], "r")
+        await store.objects.retire("demo", scanner.said("scan.completed")[0]["findings"], "r")
