@@ -50,8 +50,7 @@ class Contents:
             "updateTime": version.updated,
             "mediaType": version.media_type,
         }
-        optional = {"artifactType": facts.artifact_type, "subjectDigest": facts.subject}
-        return body | {field: value for field, value in optional.items() if value}
+        return body | ({"artifactType": facts.artifact_type} if facts.artifact_type else {})
 
     async def package_json(self, name: ImageName) -> dict[str, Any]:
         """A Package."""
