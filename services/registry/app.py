@@ -20,6 +20,7 @@ from services.registry.holdings import Holdings
 from services.registry.housekeeping import Housekeeping
 from services.registry.layout import Layout, counter_of
 from services.registry.mounts import Mounts
+from services.registry.platforms import Platforms
 from services.registry.pulls import Pulls
 from services.registry.pushing import Pushing
 from services.registry.reading import Contents, Reading
@@ -46,7 +47,8 @@ def build(parts: Parts) -> Service:
     store = Store(parts.state, Layout(parts.keys))
     steps = Steps(parts.state, parts.outbox, parts.clock)
     holdings = Holdings(store, steps, parts.blobs, voice)
-    pushing, deletion = Pushing(store, steps, parts.blobs, voice), Deletion(store, steps, voice)
+    pushing = Pushing(store, steps, parts.blobs, voice, Platforms(parts.blobs))
+    deletion = Deletion(store, steps, voice)
     policies = Policies(parts.state, parts.keys, parts.outbox, parts.directory, counter_of)
     limits = UploadLimits(settings.upload_seconds, settings.blob_bytes)
     registry = Registry(

@@ -7,14 +7,14 @@ uses them any more is for a collector to find out, which sees all repositories o
 from dataclasses import dataclass
 
 from services.registry.acts import Act, Change, Deed, Steps
-from services.registry.errors import BlobUnknown, NameUnknown, StillHeld
+from services.registry.errors import BlobUnknown, NameUnknown, StillHeld, UploadUnknown
 from services.registry.names import ImageName
 from services.registry.store import Store
 from services.registry.voice import Voice
 from shared.blobs import Blobs
 from shared.digest import Digest
 from shared.names import blob_object
-from shared.state import Check, DropField, FieldIs, Index, IsEmpty, PutField, Unindex, Write
+from shared.state import Check, DropField, FieldIs, Index, IsEmpty, PutField, Unindex, ValueIs, Write
 
 PUSH = "artifactregistry.repositories.uploadArtifacts"
 DELETE = "artifactregistry.repositories.deleteArtifacts"
@@ -50,28 +50,45 @@ class Holdings:
         """Whether a repository holds a blob."""
         return await self.store.blob_size(project, repository, digest) is not None
 
-    async def keep(self, name: ImageName, digest: Digest, size: int, act: Act, method: str) -> None:
+    async def keep(  # noqa: PLR0913 - what is kept, who does it, and what is known already
+        self, name: ImageName, digest: Digest, size: int, act: Act, method: str, *, life: str = "", unless: str = ""
+    ) -> None:
         """Let the repository hold a blob whose bytes are durable already; one that it holds stays as it is.
 
-        Raises NameUnknown where the repository is gone.
+        With `life`, as somebody read it, nothing is asked first: most blobs are new, and the step checks all of it.
+        Raises NameUnknown where the repository is gone, UploadUnknown where there is a value under the key `unless`.
         """
+        guesses = [life] if life else []
 
         async def decide() -> Change | None:
-            life = await self.store.life(name.project, name.repository)
-            if life is None:
-                raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
-            if await self.holds(name.project, name.repository, digest):
+            found = guesses.pop() if guesses else await self._life_to_hold_in(name, digest, unless)
+            if found is None:
                 return None
             deed = Deed(method, self._resource(name, digest), PUSH, {"digest": digest, "size": size})
             return Change(
                 name.project,
                 name.repository,
-                checks=(self._alive(name, life), FieldIs(self._key(name), digest, None)),
+                checks=(
+                    self._alive(name, found),
+                    FieldIs(self._key(name), digest, None),
+                    *((ValueIs(unless, None),) if unless else ()),
+                ),
                 writes=self.writes(name, digest, size),
                 events=act.witness(deed),
             )
 
         await self.steps.make(act, decide)
+
+    async def _life_to_hold_in(self, name: ImageName, digest: Digest, unless: str) -> str | None:
+        """None where the repository holds the blob already."""
+        life = await self.store.life(name.project, name.repository)
+        if life is None:
+            raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
+        if await self.holds(name.project, name.repository, digest):
+            return None
+        if unless and await self.store.state.value(unless) is not None:
+            raise UploadUnknown("the upload was cancelled")
+        return life
 
     def writes(self, name: ImageName, digest: Digest, size: int) -> list[Write]:
         """What makes the repository hold a blob."""

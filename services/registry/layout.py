@@ -67,6 +67,10 @@ class Layout:
         """Index: the repositories of the project that hold the blob."""
         return self.keys.of(project, "uses", digest)
 
+    def cancelled(self, project: str, upload: str) -> str:
+        """Value, until the upload's address expires: it was cancelled."""
+        return self.keys.of(project, "cancelled", upload)
+
     # Images.
 
     def images(self, project: str, repository: str) -> str:

@@ -3,30 +3,28 @@
 Racing pushers all succeed: the step is decided anew when a tag, a blob or the version has changed in between.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.errors import NameUnknown, ReferencesUnknown
 from services.registry.holdings import PUSH
 from services.registry.layout import Layout
-from services.registry.manifests import Manifest, config_platform
-from services.registry.media_types import IMAGE_CONFIGS
+from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Tag
+from services.registry.platforms import Platforms
 from services.registry.records import Facts, Pointer
 from services.registry.store import Store
 from services.registry.voice import Push, Voice
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import rfc3339
 from shared.events import Event
-from shared.names import blob_object, manifest_object
+from shared.names import manifest_object
 from shared.state import STAMP, Add, Check, FieldIs, Index, IsMember, NotMember, Put, PutField, Unindex, ValueIs, Write
 
-LARGEST_CONFIG = 1024 * 1024
-"""Bytes of an image's config that are read for its platform; a larger one goes without."""
-
-MOST_PLATFORMS = 64
-"""Platforms of an index that are told; an event is small."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Pushing:
     steps: Steps
     blobs: Blobs
     voice: Voice
+    platforms: Platforms
 
     async def push(
         self,
@@ -67,7 +66,7 @@ class Pushing:
         """
         found = [await self._found(name, manifest, tags)]  # before bytes are stored for what cannot be taken
         await self._store(name, manifest, known=found[0].known is not None)
-        facts = Facts.of(manifest, await self._platforms(name, manifest))
+        facts = Facts.of(manifest, await self.platforms.of(name.project, manifest))
 
         async def decide() -> Change:
             # The step checks all of it again: only where somebody was faster is it looked for once more.
@@ -78,19 +77,25 @@ class Pushing:
         await self.steps.make(act, decide)
 
     async def _found(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag]) -> Before:
-        life = await self.store.life(name.project, name.repository)
+        """All of it is asked at once."""
+        store, place = self.store, (name.project, name.repository)
+        children = tuple(dict.fromkeys(child.digest for child in manifest.children))
+        life, known, sizes, not_first, pointers, there = await asyncio.gather(
+            store.life(*place),
+            store.state.field(store.layout.version(name, manifest.digest), "uploaded"),
+            store.blob_sizes(*place, manifest.blobs),
+            store.has_image(name),
+            _each(store.pointer(name, tag) for tag in tags),
+            _each(store.has_version(name, child) for child in children),
+        )
         if life is None:
             raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
-        known = await self.store.state.field(self.store.layout.version(name, manifest.digest), "uploaded")
-        sizes = await self.store.blob_sizes(name.project, name.repository, manifest.blobs)
         missing = [digest for digest, size in zip(manifest.blobs, sizes, strict=True) if size is None]
-        children = dict.fromkeys(child.digest for child in manifest.children)
-        missing += [child for child in children if not await self.store.has_version(name, child)]
+        missing += [child for child, found in zip(children, there, strict=True) if not found]
         if missing:
             raise ReferencesUnknown(missing)
-        pointers = [await self.store.pointer(name, tag) for tag in tags]
         held = tuple(size for size in sizes if size is not None)
-        return Before(life, held, known, tuple(pointers), first=not await self.store.has_image(name))
+        return Before(life, held, known, tuple(pointers), first=not not_first)
 
     async def _store(self, name: ImageName, manifest: Manifest, *, known: bool) -> None:
         """Bytes that must be there already are looked for first; others are written at once: most are new."""
@@ -102,16 +107,6 @@ class Pushing:
         except BlobMissing:
             pass
         await self.blobs.put(stored, manifest.content)
-
-    async def _platforms(self, name: ImageName, manifest: Manifest) -> tuple[str, ...]:
-        if manifest.config is None or manifest.config.media_type not in IMAGE_CONFIGS:
-            return manifest.platforms[:MOST_PLATFORMS]
-        try:
-            config = await self.blobs.content(blob_object(name.project, manifest.config.digest), LARGEST_CONFIG)
-        except (BlobMissing, ValueError):
-            return ()
-        platform = config_platform(config)
-        return (platform,) if platform else ()
 
     def _change(self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event]) -> Change:
         name = shelf.name
@@ -133,6 +128,12 @@ class Pushing:
         asked = {"digest": manifest.digest, "mediaType": manifest.media_type, "tags": list(tags)}
         events = [event for push in pushes for event in self.voice.pushed(name, push)]
         return [*events, *act.witness(Deed("Docker-PutManifest", resource, PUSH, asked))]
+
+
+async def _each(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The answers to questions of one kind; a single one needs no task."""
+    asked = list(questions)
+    return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
 
 
 def _tagged(shelf: "_Shelf", uploaded: str, tag: Tag, pointer: Pointer | None) -> Push:

@@ -56,11 +56,16 @@ class Registry:
             ],
         )
 
-    async def open_for_push(self, call: Call, name: ImageName) -> None:
-        """Make the repository where there is none and the caller may; raises NameUnknown, PermissionDenied."""
-        if await self.store.life(name.project, name.repository) is not None:
-            return
+    async def open_for_push(self, call: Call, name: ImageName) -> str:
+        """The repository's life; a new one is made where there is none and the caller may, and not told.
+
+        Raises NameUnknown, PermissionDenied.
+        """
+        life = await self.store.life(name.project, name.repository)
+        if life is not None:
+            return life
         if not self.settings.create_on_push or self.directory.project(name.project) is None:
             raise NameUnknown(f"there is no repository {name.project}/{name.repository}: create it first")
         await call.require(CREATE_ON_PUSH, self.resource(name))
         await self.repositories.ensure(name.project, name.repository, self.act(call, name.project).part("create"))
+        return ""

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 import orjson
@@ -38,6 +38,8 @@ class Session:
     """Bytes that had come when this address was given out."""
     hashed: str = ""
     """Their digest in hexadecimal; empty where it is not known."""
+    life: str = ""
+    """Which life of the repository the upload began in, so that its end needs not ask; empty where it is not known."""
 
     @property
     def name(self) -> ImageName:
@@ -51,7 +53,7 @@ class Session:
 
     def seal(self, key: bytes) -> str:
         """This session as text that nobody without the key can write."""
-        content = orjson.dumps(asdict(self))
+        content = orjson.dumps(self)
         signature = hmac.digest(key, content, hashlib.sha256)
         return base64.urlsafe_b64encode(signature + content).decode().rstrip("=")
 

@@ -1,7 +1,7 @@
 """Uploads of blobs: in one piece or in many, at one replica or at several, each byte hashed once on its way in.
 
-Nothing of an upload stands in state: its bytes are staged in the bucket, what else is known travels in its signed
-address. A blob is durable under its digest before the repository holds it.
+Nothing of an upload stands in state but that it was cancelled: its bytes are staged in the bucket from the first on,
+what else is known travels in its signed address. A blob is durable under its digest before the repository holds it.
 """
 
 from collections.abc import AsyncIterator
@@ -25,10 +25,14 @@ from services.registry.sessions import Session
 from shared.blobs import BlobMissing, Blobs, StagingMoved
 from shared.clock import Clock, Ids
 from shared.digest import ALGORITHMS, Digest
-from shared.names import blob_object
+from shared.names import blob_object, partition_of
+from shared.state import Put, Step
 
 FINISH = "Docker-FinishUpload"
 """The method's name in audit entries, as at Google."""
+
+SMALL = 1024 * 1024
+"""Bytes up to which a blob that comes in one piece is held in memory: it is whole if its digest says so."""
 
 PATIENCE = 40
 """How often a chunk knocks, twenty times a second, where another is still being written."""
@@ -64,21 +68,23 @@ class Uploads:
     clock: Clock
     ids: Ids
 
-    async def begin(self, name: ImageName, actor: str, algorithm: str = "sha256") -> Session:
-        """Open an upload; raises UploadInvalid for an unknown algorithm."""
+    def begin(self, name: ImageName, actor: str, algorithm: str = "sha256", life: str = "") -> Session:
+        """Open an upload, which costs nothing but its address; raises UploadInvalid for an unknown algorithm."""
         if algorithm not in ALGORITHMS:
             raise UploadInvalid(f"digests are made with {' or '.join(ALGORITHMS)}")
         expires = int(self.clock.now()) + self.limits.seconds
-        session = Session(self.ids.new(), name.project, name.repository, name.image, expires, actor, algorithm)
-        await self.blobs.stage(session.id)
-        return session
+        place = (name.project, name.repository, name.image)
+        return Session(self.ids.new(), *place, expires, actor, algorithm, life=life)
 
-    async def whole(self, name: ImageName, digest: Digest, body: Body, act: Act) -> None:
+    async def whole(self, name: ImageName, digest: Digest, body: Body, act: Act, life: str = "") -> None:
         """Take a blob that comes in one request; raises DigestInvalid, SizeInvalid, UploadTooLarge."""
+        size = await self._stored(name, digest, body)
+        await self.holdings.keep(name, digest, size, act, FINISH, life=life)
+
+    async def _stored(self, name: ImageName, digest: Digest, body: Body) -> int:
         self._refuse_too_large(body.size or 0)
         async with aclosing(verified(body.pieces, digest, self.limits.blob, body.size)) as pieces:
-            size = await self.blobs.put(blob_object(name.project, digest), pieces)
-        await self.holdings.keep(name, digest, size, act, FINISH)
+            return await self.blobs.put(blob_object(name.project, digest), pieces)
 
     async def status(self, session: Session) -> Session:
         """Where the upload stands; raises UploadUnknown."""
@@ -94,6 +100,8 @@ class Uploads:
         self._refuse_misplaced(offset, body)
         self._refuse_too_large(offset + (body.size or 0))
         running = self.hashes.take(session.id, session.algorithm, offset)
+        if not offset:
+            await self.blobs.stage(session.id)
         try:
             after = await self._staged_behind(session.id, offset, running, body)
         except BlobMissing as error:
@@ -122,6 +130,11 @@ class Uploads:
 
         Raises DigestInvalid and keeps the upload, ChunkOutOfOrder, UploadUnknown. Twice is as good as once.
         """
+        whole, body = await self._small(session, digest, body)
+        if whole is not None:
+            await self.blobs.put(blob_object(session.project, digest), whole)
+            await self._keep(session, digest, len(whole), act)
+            return
         first = await _first(body.pieces)
         body = replace(body, pieces=_again(first, body.pieces))
         try:
@@ -130,16 +143,35 @@ class Uploads:
             await self._finished_before(session, digest, act)
             return
         if not stands and body.span is None:
-            await self.whole(session.name, digest, body, act)
-            await self.cancel(session)
+            if first or not await self.holdings.holds(session.project, session.repository, digest):
+                await self._keep(session, digest, await self._stored(session.name, digest, body), act)
             return
         if first or body.span is not None:
             session = await self.append(session, body)
         await self._commit(await self.status(session), digest, act)
 
+    async def _small(self, session: Session, digest: Digest, body: Body) -> tuple[bytes | None, Body]:
+        """The blob, where the body alone is all of it, whatever may be staged; else None and the body as it was."""
+        self._refuse_expired(session)
+        if session.offset or body.span is not None or not body.size or body.size > SMALL:
+            return None, body
+        self._refuse_too_large(body.size)
+        content = b"".join([piece async for piece in body.pieces])
+        if len(content) == body.size and Digest.of(content, digest.algorithm) == digest:
+            return content, body
+        return None, replace(body, pieces=_again(content, _nothing()))
+
+    async def _keep(self, session: Session, digest: Digest, size: int, act: Act) -> None:
+        unless = self._cancelled(session)
+        await self.holdings.keep(session.name, digest, size, act, FINISH, life=session.life, unless=unless)
+
     async def cancel(self, session: Session) -> None:
-        """Forget an upload and its bytes."""
+        """Forget an upload and its bytes. Its address still opens: what remembers the cancellation lives as long."""
         self.hashes.forget(session.id)
+        left = max(1, session.expires - int(self.clock.now()) + 1)
+        remembered = Put(self._cancelled(session), "", seconds=left)
+        at = partition_of(session.project)
+        await self.holdings.steps.state.apply(Step(at, f"cancel {session.id}", writes=(remembered,)))
         await self.blobs.abandon(session.id)
 
     async def forget_expired(self) -> int:
@@ -161,7 +193,7 @@ class Uploads:
         except StagingMoved as error:
             raise ChunkOutOfOrder(error.offset) from error
         self.hashes.forget(session.id)
-        await self.holdings.keep(session.name, digest, size, act, FINISH)
+        await self._keep(session, digest, size, act)
 
     async def _digest(self, session: Session, algorithm: str) -> tuple[Digest, int]:
         """Of how many bytes: from the address where it is known there, else from the bytes."""
@@ -186,15 +218,25 @@ class Uploads:
             raise _unknown() from None
         if session.digest != digest or session.offset != size:
             raise _unknown()
-        await self.holdings.keep(session.name, digest, size, act, FINISH)
+        await self._keep(session, digest, size, act)
 
     async def _staged(self, session: Session) -> int:
-        if session.expires < self.clock.now():
-            raise _unknown()
+        """How many bytes are staged; none of an upload that has only just begun."""
+        self._refuse_expired(session)
         try:
             return await self.blobs.staged(session.id)
         except BlobMissing as error:
-            raise _unknown() from error
+            cancelled = await self.holdings.store.state.value(self._cancelled(session)) is not None
+            if session.offset or cancelled:
+                raise _unknown() from error
+            return 0
+
+    def _cancelled(self, session: Session) -> str:
+        return self.holdings.store.layout.cancelled(session.project, session.id)
+
+    def _refuse_expired(self, session: Session) -> None:
+        if session.expires < self.clock.now():
+            raise _unknown()
 
     def _refuse_misplaced(self, offset: int, body: Body) -> None:
         if body.span is None:
@@ -233,6 +275,11 @@ async def _first(pieces: AsyncIterator[bytes]) -> bytes:
         if piece:
             return piece
     return b""
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 async def _again(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

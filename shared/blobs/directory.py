@@ -5,8 +5,9 @@ calls run on threads of the bucket's own, so that neither the event loop nor the
 """
 
 import asyncio
+import itertools
 import os
-import tempfile
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from shared.blobs import files
 from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable, RangeInvalid, Stat
+from shared.blobs.gathered import Gathered
 from shared.blobs.names import checked, checked_upload
 
 T = TypeVar("T")
@@ -33,32 +35,34 @@ class DirectoryBlobs:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
         self._durable_folders: set[Path] = {self._objects}
+        self._fresh = (f"{self._temporary}/{secrets.token_hex(8)}-{number}" for number in itertools.count())
         files.sync_folder(root)
         files.clear_leftovers(self._temporary)
 
     async def put(self, name: str, body: AsyncIterable[bytes] | bytes, *, if_absent: bool = False) -> int:
         """Store an object; its temporary file goes when the body raises."""
-        target = self._objects / checked(name)
+        target, temporary = self._objects / checked(name), next(self._fresh)
         if isinstance(body, bytes):
             content = body
-            return await self._in_thread(lambda: self._put_whole(target, content, if_absent=if_absent))
-        pieces, head = aiter(body), bytearray()
+            return await self._in_thread(lambda: self._put_whole(temporary, target, content, if_absent=if_absent))
+        pieces, head = aiter(body), Gathered()
         async for piece in pieces:
-            head += piece
-            if len(head) >= GATHERED:
+            if head.add(piece) >= GATHERED:
                 return await self._put_long(target, head, pieces, if_absent=if_absent)
-        return await self._in_thread(lambda: self._put_whole(target, head, if_absent=if_absent))
+        whole = b"".join(head.pieces)
+        return await self._in_thread(lambda: self._put_whole(temporary, target, whole, if_absent=if_absent))
 
-    async def _put_long(self, target: Path, head: bytearray, rest: AsyncIterator[bytes], *, if_absent: bool) -> int:
-        descriptor, temporary = await self._in_thread(
-            lambda: tempfile.mkstemp(dir=self._temporary),
-            lambda made: files.close_and_remove(made[0], Path(made[1])),
+    async def _put_long(self, target: Path, head: Gathered, rest: AsyncIterator[bytes], *, if_absent: bool) -> int:
+        temporary = next(self._fresh)
+        descriptor = await self._in_thread(
+            lambda: files.created(temporary),
+            lambda made: files.close_and_remove(made, temporary),
         )
         try:
             size = await self._write(descriptor, rest, head)
-            await self._in_thread(lambda: self._publish(Path(temporary), target, if_absent=if_absent))
+            await self._in_thread(lambda: self._publish(temporary, target, if_absent=if_absent))
         finally:
-            await self._in_thread(lambda: files.close_and_remove(descriptor, Path(temporary)))
+            await self._in_thread(lambda: files.close_and_remove(descriptor, temporary))
         return size
 
     async def read(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -162,19 +166,18 @@ class DirectoryBlobs:
         except OSError as error:
             raise BucketUnavailable(error.strerror) from error
 
-    async def _write(self, descriptor: int, body: AsyncIterable[bytes], head: bytearray | None = None) -> int:
+    async def _write(self, descriptor: int, body: AsyncIterable[bytes], head: Gathered | None = None) -> int:
         """Write all of `body`, behind `head`, and sync it; what came before an error is kept."""
-        gathered = bytearray() if head is None else head
-        size = len(gathered)
+        gathered = head or Gathered()
+        size = gathered.size
         try:
             async for piece in body:
-                gathered += piece
                 size += len(piece)
-                if len(gathered) >= GATHERED:
-                    full, gathered = gathered, bytearray()
+                if gathered.add(piece) >= GATHERED:
+                    full, gathered = gathered.pieces, Gathered()
                     await self._in_thread(lambda full=full: files.write_all(descriptor, full))
         finally:
-            rest = gathered
+            rest = gathered.pieces
             await self._in_thread(lambda: files.write_and_sync(descriptor, rest))
         return size
 
@@ -204,22 +207,27 @@ class DirectoryBlobs:
             files.sync_folder(self._uploads)
         return descriptor
 
-    def _put_whole(self, target: Path, content: bytes | bytearray, *, if_absent: bool) -> int:
-        descriptor, temporary = tempfile.mkstemp(dir=self._temporary)
+    def _put_whole(self, temporary: str, target: Path, content: bytes, *, if_absent: bool) -> int:
+        descriptor = files.created(temporary)
         try:
-            files.write_and_sync(descriptor, content)
-            self._publish(Path(temporary), target, if_absent=if_absent)
-        finally:
-            files.close_and_remove(descriptor, Path(temporary))
+            files.write_and_sync(descriptor, [content])
+            self._publish(temporary, target, if_absent=if_absent)
+        except BaseException:
+            files.close_and_remove(descriptor, temporary)
+            raise
+        os.close(descriptor)
+        if if_absent:
+            os.unlink(temporary)  # noqa: PTH108 - a path object costs as much as the call
         return len(content)
 
-    def _publish(self, temporary: Path, target: Path, *, if_absent: bool) -> None:
-        self._make_durable(target.parent)
+    def _publish(self, temporary: str, target: Path, *, if_absent: bool) -> None:
+        folder = target.parent
+        self._make_durable(folder)
         if if_absent:
             os.link(temporary, target)
         else:
-            temporary.replace(target)
-        files.sync_folder(target.parent)
+            os.replace(temporary, target)  # noqa: PTH105 - as above
+        files.sync_folder(folder)
 
     def _commit(self, upload: Path, target: Path, size: int | None) -> None:
         try:

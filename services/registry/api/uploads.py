@@ -45,13 +45,13 @@ class UploadFace:
         """Open an upload, or be done at once: by a mount, or with the blob as the body."""
         name, call = image(request), call_of(request)
         require_scope(call, name, "push")
-        await self.registry.open_for_push(call, name)
+        life = await self.registry.open_for_push(call, name)
         query = request.query
         if "mount" in query and await self._mounted(call, name, query["mount"], query.get("from", "")):
             return _created(request, names.digest(query["mount"]))
         if "digest" in query and "mount" not in query:
-            return await self._whole(request, name, names.digest(query["digest"]))
-        session = await self.registry.uploads.begin(name, call.caller.member, _algorithm(request))
+            return await self._whole(request, name, names.digest(query["digest"]), life)
+        session = self.registry.uploads.begin(name, call.caller.member, _algorithm(request), life)
         if not call.audited:
             call.changed_nothing()
         return self._accepted(request, session)
@@ -96,9 +96,9 @@ class UploadFace:
         act = self.registry.act(call, name.project)
         return await self.mounts.mount(call, name, names.digest(digest), source, act)
 
-    async def _whole(self, request: web.Request, name: ImageName, digest: Digest) -> web.Response:
+    async def _whole(self, request: web.Request, name: ImageName, digest: Digest, life: str) -> web.Response:
         call = call_of(request)
-        await self.registry.uploads.whole(name, digest, _body(request), self.registry.act(call, name.project))
+        await self.registry.uploads.whole(name, digest, _body(request), self.registry.act(call, name.project), life)
         if not call.audited:
             call.changed_nothing()
         return _created(request, digest)
