@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from cli import account, suite
+from cli.docker.loopback import allow_http
 from cli.exits import Failed
 from cli.keyfile import KeyFile
 from shared import secret_files
@@ -70,7 +71,7 @@ def docker(data: str) -> None:
     secret = base64.b64encode(f"_json_key:{key.content}".encode()).decode()
     config = folder / "config.json"
     secret_files.replace(config, json.dumps({"auths": {found.registry_host: {"auth": secret}}}, indent=2).encode())
-    _allow_http(found.registry_host)
+    allow_http(found.registry_host)
     _export(
         {
             "DOCKER_CONFIG": str(folder),
@@ -93,14 +94,6 @@ def sh(data: str, project: str) -> None:
     if found.data:
         settings["ENTREPOT_DATA"] = str(found.data)
     _export(settings)
-
-
-def _allow_http(host: str) -> None:
-    """Only by this file is every version of these clients told, and it says nothing about any other registry."""
-    home = Path.home() / ".config" / "containers" / "registries.conf.d"
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / f"entrepot-{host.replace(':', '-')}.conf"
-    secret_files.replace(path, f'[[registry]]\nlocation = "{host}"\ninsecure = true\n'.encode())
 
 
 def _export(settings: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ import click
 
 from cli import account, suite
 from cli.docker import kept
+from cli.docker.loopback import allow_http, is_loopback
 from cli.exits import Failed
 from cli.keyfile import KeyFile
 from cli.output import say
@@ -28,7 +29,8 @@ def configure_docker(hosts: tuple[str, ...], data: str, key_file: Path | None) -
     """Let docker, podman and skopeo ask this program for tokens to the suite's registry, or to those named.
 
     Writes to the clients' own settings (DOCKER_CONFIG, else ~/.docker): which program to ask for these registries,
-    and nothing secret. The account's key file stays where it is.
+    and nothing secret; for registries on loopback also, for podman and skopeo, that plain HTTP will do. The account's
+    key file stays where it is.
     """
     found = suite.of(data)
     path = (key_file or account.key_path(found)).absolute()
@@ -37,6 +39,8 @@ def configure_docker(hosts: tuple[str, ...], data: str, key_file: Path | None) -
     configured = _configure(named)
     for host in named:
         kept.keep(host, Credentials(kept.KEY_FILE, str(path)))
+        if is_loopback(host):
+            allow_http(host)
     say(f"{', '.join(named)}: tokens of {key.email}, by {configured}")
     if not shutil.which(PROGRAM):
         say(f"note: {PROGRAM} must be found: add {Path(sys.executable).parent} to PATH")
