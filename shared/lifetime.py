@@ -243,5 +243,6 @@ def _place(parts: Parts) -> Place:
         port=settings.port,
         certificate=settings.tls_certificate,
         key=settings.tls_key,
+        client_authority=settings.tls_client_ca,
         stop_seconds=settings.stop_seconds,
     )

@@ -31,6 +31,8 @@ class Settings(BaseModel):
     """Networks of gateways whose X-Forwarded-For is believed, separated by commas."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """Certificates that clients' own are signed by, where a service takes such; clients without one are served too."""
     loop: Literal["uvloop", "asyncio"] | None = None
     """None: what the service itself prefers."""
     location: str = Field(default="local", pattern=r"^[a-z][a-z0-9-]{0,62}$")
@@ -96,6 +98,8 @@ class Settings(BaseModel):
     def _whole(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if self.bucket == "directory" and self.bucket_directory is None:
             raise ValueError("bucket=directory needs bucket_directory")
         if self.bucket == "s3" and not (self.bucket_endpoint and self.bucket_name):

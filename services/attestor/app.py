@@ -5,6 +5,7 @@ from services.attestor.api.admit import AdmitApi
 from services.attestor.api.attestors import AttestorsApi
 from services.attestor.api.policies import PoliciesApi
 from services.attestor.attesting import AutoAttestor
+from services.attestor.client_certificates import ClientCertificates, members_of
 from services.attestor.handlers import Handlers
 from services.attestor.key_ring import KeyRing
 from services.attestor.master_key import BYTES, made_once, master_from
@@ -38,9 +39,11 @@ def build(parts: Parts) -> Service:
         *PoliciesApi(store, policies, parts.clock).routes(),
         *AdmitApi(admitting, parts.journal, settings.admit_project, settings.admit_seconds).routes(),
     ]
+    members = members_of(settings.client_members)
+    certificates = ClientCertificates(members, parts.verifier, parts.directory, parts.clock)
     second_look = SecondLook(store, attesting, parts.keys, parts.clock)
     return Service(
-        app=parts.face(routes),
+        app=parts.face(routes, authenticate=certificates.authenticate),
         background=[lambda: second_look.run(settings.look_again_seconds)],
     )
 

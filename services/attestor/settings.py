@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from services.attestor.client_certificates import members_of
+
 
 class AttestorSettings(BaseModel):
     """Fields are read from `ENTREPOT_ATTESTOR_<FIELD>`."""
@@ -21,6 +23,9 @@ class AttestorSettings(BaseModel):
     where the location is not this deployment's."""
     admit_project: str = "demo"
     """The project whose policy holds where a webhook's address names none."""
+    client_members: str = ""
+    """Whom the certificates of clients stand for, by common name: `kube-apiserver=serviceAccount:EMAIL`, with commas
+    between several. Needs `tls_client_ca`."""
     admit_seconds: float = Field(default=5.0, gt=0, le=30)
     """How long a review may take at most; a shorter `timeout` in the request counts."""
     look_again_seconds: float = Field(default=5.0, gt=0)
@@ -35,6 +40,12 @@ class AttestorSettings(BaseModel):
     def _some_host(cls, text: str) -> str:
         if not any(part.strip() for part in text.split(",")):
             raise ValueError("at least one host")
+        return text
+
+    @field_validator("client_members")
+    @classmethod
+    def _some_members(cls, text: str) -> str:
+        members_of(text)
         return text
 
     def registries(self, location: str) -> Mapping[str, str]:

@@ -28,6 +28,8 @@ class Place:
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
+    client_authority: Path | None = None
+    """Clients may show a certificate that one of these signed; others end the connection, none is none."""
     header_bytes: int = 16 * 1024
     """How long the request line, or one header, may be: tokens are long."""
     headers: int = 100
@@ -142,5 +144,8 @@ def _tls(place: Place) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(place.certificate, place.key)
+    if place.client_authority is not None:
+        context.load_verify_locations(place.client_authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
