@@ -9,7 +9,7 @@ from aiohttp import web
 from services.registry.api.google.listing import Kind, Row, listed
 from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import LOCATION, REPOSITORY, TYPE, Places, read, write
-from services.registry.api.google.repository import CHANGEABLE, RepositoryBody, repository_json
+from services.registry.api.google.repository import CHANGEABLE, TOLD, RepositoryBody, repository_json
 from services.registry.records import RepositoryRecord, Settings
 from shared.http.bodies import json_body, validated
 from shared.http.call import call_of
@@ -83,13 +83,16 @@ class RepositoryFace:
         return json_answer(self._json(await self.places.repository(request)))
 
     async def patch(self, request: web.Request) -> web.Response:
-        """Change the fields that the mask names."""
+        """Change the fields that the mask names, or all that there are: clients send back what they read."""
         project, registry = self.places.here(request), self.places.registry
         body, paths = await json_body(request), field_mask(request)
-        check_paths(paths or tuple(body), (*CHANGEABLE, "name"))
+        if not paths:
+            paths = tuple(name for name in body if name not in TOLD)
+        check_paths(paths, (*CHANGEABLE, "name"))
 
         def changed(record: RepositoryRecord) -> Settings:
-            wanted = apply_mask(self._json(record), body, [path for path in paths if path != "name"])
+            named = [path for path in paths if path != "name"]
+            wanted = apply_mask(self._json(record), body, named) if named else self._json(record)
             return validated(RepositoryBody, wanted).settings()
 
         act = registry.act(call_of(request), project)

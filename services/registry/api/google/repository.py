@@ -12,6 +12,8 @@ from services.registry.voice import Voice
 from shared.cleanup_policies import Policies
 
 CHANGEABLE = ("description", "labels", "cleanupPolicies", "cleanupPolicyDryRun", "dockerConfig")
+TOLD = ("name", "format", "mode", "createTime", "updateTime", "registryUri", "sizeBytes")
+"""What is never changed, and is passed over where a whole repository is sent back."""
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9_-]{0,63}")

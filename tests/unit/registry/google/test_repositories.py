@@ -47,6 +47,21 @@ async def test_each_change_is_a_fact_and_news_of_one_generation(oci: RegistryCli
     assert methods == ["CreateRepository", "UpdateRepository", "DeleteRepository"]
 
 
+async def test_a_whole_repository_is_sent_back_as_it_was_read_but_for_what_is_to_change(oci: RegistryClient) -> None:
+    """As gcloud deletes cleanup policies: no mask, and an empty map for none that are left."""
+    policies = {name: {"action": "DELETE", "condition": {"olderThan": "3600s"}} for name in ("one", "two")}
+    await create(oci, description="Web", cleanupPolicies=policies)
+    read = (await oci.call("GET", f"{REPOSITORIES}/web")).json
+    del read["cleanupPolicies"]["one"]
+    changed = await oci.call("PATCH", f"{REPOSITORIES}/web", orjson.dumps(read))
+    assert (changed.status, list(changed.json["cleanupPolicies"])) == (200, ["two"])
+    changed = await oci.call("PATCH", f"{REPOSITORIES}/web", orjson.dumps({**read, "cleanupPolicies": {}}))
+    assert (changed.status, "cleanupPolicies" in changed.json) == (200, False)
+    assert changed.json["description"] == "Web"
+    masked = await oci.call("PATCH", f"{REPOSITORIES}/web?updateMask=createTime", orjson.dumps(read))
+    assert masked.status == 400
+
+
 async def test_deleting_a_repository_announces_everything_in_it(oci: RegistryClient) -> None:
     one, two = small_image("one"), small_image("two")
     await oci.push(one, "a")
