@@ -1,138 +1,29 @@
 """Whole builds in a real container runtime, with images from a registry on loopback."""
 
 import asyncio
-import dataclasses
 import io
 import os
-import shutil
 import tarfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from aiohttp.test_utils import TestServer
 
-from services.builder.app import build
-from services.builder.record import ENDED
-from shared.bus.broker import MemoryBroker
 from shared.bus.memory import MemoryBus
-from shared.clock import SystemClock, in_a_thread
+from shared.clock import SystemClock
 from shared.events.builds import BuildFinished, BuildStarted, BuildStepFinished
-from shared.outbox import Outbox
-from shared.relay import Relay
-from shared.state.memory import MemoryState
-from tests.support.images import Image, ReadOnlyRegistry, image_of, layer_of
-from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts
+from tests.support.parts import bearer
+from tests.support.workbench import ADA, BUSYBOX_IMAGE, NEEDED, Workbench, busybox, opened
 
-ADA = "user:ada@example.org"
-BUSYBOX = shutil.which("busybox")
-PROGRAMS = (
-    "sh",
-    "echo",
-    "cat",
-    "sleep",
-    "id",
-    "ls",
-    "touch",
-    "env",
-    "mount",
-    "true",
-    "false",
-    "ps",
-    "wget",
-    "mkdir",
-    "mknod",
-    "unshare",
-)
-
-pytestmark = [
-    pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed (package busybox-static)"),
-    pytest.mark.skipif(
-        not (shutil.which("crun") or shutil.which("runc") or shutil.which("runc", path="/usr/sbin")),
-        reason="neither crun nor runc is installed",
-    ),
-]
-
-
-def busybox() -> Image:
-    """A busybox image of two layers; the second removes a file of the first."""
-    assert BUSYBOX is not None
-    first = layer_of(
-        {"bin/busybox": Path(BUSYBOX).read_bytes(), "etc/gone": b"no", "etc/kept": b"yes"},
-        {f"bin/{name}": "busybox" for name in PROGRAMS},
-    )
-    second = layer_of({"etc/.wh.gone": b"", "etc/added": b"new"})
-    return image_of([first, second], {"Env": ["PATH=/bin", "FROM_IMAGE=1"], "Entrypoint": ["/bin/sh", "-c"]})
-
-
-class Workbench:
-    """A builder on memory parts, a registry, and what a test asks of them."""
-
-    def __init__(self, made: MemoryParts, client: Client, registry: TestServer) -> None:
-        self.made = made
-        self.client = client
-        self.image = f"127.0.0.1:{registry.port}/demo/tools/busybox:1"
-
-    async def submit(self, **asked: Any) -> dict[str, Any]:
-        answer = await self.client.post("/v1/projects/demo/builds", json=asked, headers=bearer(ADA))
-        assert answer.status == 200, await answer.text()
-        return (await answer.json())["metadata"]["build"]
-
-    async def run(self, **asked: Any) -> dict[str, Any]:
-        return await self.ended((await self.submit(**asked))["id"])
-
-    async def get(self, build_id: str) -> dict[str, Any]:
-        answer = await self.client.get(f"/v1/projects/demo/builds/{build_id}", headers=bearer(ADA))
-        return await answer.json()
-
-    async def ended(self, build_id: str) -> dict[str, Any]:
-        until = time.monotonic() + 60
-        while (found := await self.get(build_id))["status"] not in ENDED:
-            assert time.monotonic() < until, f"no end in sight: {found}"
-            await asyncio.sleep(0.05)
-        return found
-
-    async def log(self, build_id: str) -> str:
-        answer = await self.client.get(f"/v1/projects/demo/builds/{build_id}:log", headers=bearer(ADA))
-        return await answer.text()
+pytestmark = NEEDED
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncGenerator[Workbench, None]:
-    registry = ReadOnlyRegistry({("demo/tools/busybox", "1"): busybox()})
-    async with TestServer(registry.app(), host="127.0.0.1") as server:
-        environment = {
-            "ENTREPOT_BUILDER_FOLDER": str(tmp_path / "work"),
-            "ENTREPOT_BUILDER_REGISTRY": f"127.0.0.1:{server.port}",
-        }
-        permissions = [f"cloudbuild.builds.{verb}" for verb in ("create", "get", "list", "update")]
-        made = _on_real_time(
-            memory_parts("builder", grants={"projects/demo": {ADA: permissions}}, environment=environment)
-        )
-        service = build(made.parts)
-        relay = Relay(made.parts.state, made.parts.bus.publisher, made.parts.clock, made.parts.ids)
-        relaying = asyncio.create_task(relay.run())
-        async with client_of(service, made.parts) as client:
-            yield Workbench(made, client, server)
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
-
-
-def _on_real_time(made: MemoryParts) -> MemoryParts:
-    clock = SystemClock()
-    broker = MemoryBroker(clock)
-    parts = dataclasses.replace(
-        made.parts,
-        clock=clock,
-        cpu=in_a_thread,
-        state=MemoryState("builder", clock.monotonic, made.store),
-        bus=MemoryBus("builder", clock, broker),
-        outbox=Outbox("builder", clock),
-    )
-    return dataclasses.replace(made, parts=parts, broker=broker)
+    async with opened(tmp_path / "work", {BUSYBOX_IMAGE: busybox()}) as made:
+        yield made
 
 
 async def test_steps_share_the_workspace_and_see_their_image(bench: Workbench) -> None:

@@ -95,7 +95,7 @@ def _program_root(root: Path, program: Path, more: Sequence[Path] = ()) -> Path:
     (root / "tmp").chmod(0o1777)
     (root / "etc" / "nsswitch.conf").write_text("hosts: files dns\n")
     shutil.copy2(program, root / "usr" / "bin" / program.name)
-    for library in _linked([program, *more]):
+    for library in linked([program, *more]):
         target = root / str(library).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(library.resolve(), target)
@@ -103,7 +103,7 @@ def _program_root(root: Path, program: Path, more: Sequence[Path] = ()) -> Path:
     return root
 
 
-def _linked(programs: Sequence[Path]) -> set[Path]:
+def linked(programs: Sequence[Path]) -> set[Path]:
     """Absolute paths that the loader finds outside the folders of the programs themselves."""
     said = ""
     for first in range(0, len(programs), 100):
