@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import cast
 
+from cli import keyfile
 from cli.api import Api, access_token
 from cli.exits import NotAllowed
-from cli.keyfile import KeyFile
 from cli.suite import Suite
 from shared import secret_files
 
@@ -25,7 +25,7 @@ def key_path(suite: Suite) -> Path:
 def token(suite: Suite) -> str:
     """A fresh access token, or the one in ENTREPOT_TOKEN."""
     given = os.environ.get("ENTREPOT_TOKEN", "")
-    return given or access_token(KeyFile.read(key_path(suite)), suite.address("identity"))
+    return given or access_token(keyfile.read(key_path(suite)), suite.address("identity"))
 
 
 def api(suite: Suite, service: str) -> Api:

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from cli import keyfile
 from cli.exits import Failed, Missing, NotAllowed
-from cli.keyfile import GRANT, KeyFile
+from shared.identity.key_file import GRANT, KeyFile
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _RETRY = urllib3.Retry(
@@ -77,7 +78,7 @@ class Api:
 
 def access_token(key: KeyFile, address: str = "") -> str:
     """Exchange a signed assertion for a token, where the key file says or at that identity service."""
-    form = urlencode({"grant_type": GRANT, "assertion": key.assertion()})
+    form = urlencode({"grant_type": GRANT, "assertion": keyfile.assertion(key)})
     url = f"{address}/token" if address else key.token_uri
     try:
         answer = pool.request(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
-from cli import account, suite
+from cli import account, keyfile, suite
 from cli.docker.loopback import allow_http
 from cli.exits import Failed
-from cli.keyfile import KeyFile
 from shared import secret_files
 
 _GOOGLE = {
@@ -47,9 +46,9 @@ def gcloud(data: str, project: str) -> None:
     settings |= {
         "CLOUDSDK_CONFIG": str(_folder(found, "gcloud")),
         "CLOUDSDK_CORE_PROJECT": project,
-        "CLOUDSDK_CORE_ACCOUNT": KeyFile.read(key).email,
+        "CLOUDSDK_CORE_ACCOUNT": keyfile.read(key).email,
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(key),
-        "CLOUDSDK_AUTH_TOKEN_HOST": KeyFile.read(key).token_uri,
+        "CLOUDSDK_AUTH_TOKEN_HOST": keyfile.read(key).token_uri,
         "CLOUDSDK_ARTIFACTS_LOCATION": found.location,
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
@@ -66,7 +65,7 @@ def docker(data: str) -> None:
     docker takes plain HTTP on loopback by itself; the others are told by a file among the user's own settings.
     """
     found = suite.of(data)
-    key = KeyFile.read(account.key_path(found))
+    key = keyfile.read(account.key_path(found))
     folder = _folder(found, "docker")
     secret = base64.b64encode(f"_json_key:{key.content}".encode()).decode()
     config = folder / "config.json"

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from cli import account, suite
+from cli import account, keyfile, suite
 from cli.api import access_token
-from cli.keyfile import KeyFile
 from cli.output import say
 
 
@@ -16,7 +15,7 @@ from cli.output import say
 def login(data: str, key_file: Path) -> None:
     """Act as the account of a key file from now on; the file stays where it is."""
     address = suite.of(data).address("identity")
-    key = KeyFile.read(key_file)
+    key = keyfile.read(key_file)
     access_token(key, address)
     account.remember(address, key_file)
     say(f"acting as {key.email} at {address}")

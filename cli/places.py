@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from cli import account, suite
+from cli import account, keyfile, suite
 from cli.exits import Failed
-from cli.keyfile import KeyFile
 from cli.transport import credentials
 from cli.transport.addresses import Local, Remote
 from cli.transport.content import Source, Target
@@ -59,6 +58,6 @@ class Known:
             found = suite.of(self._data)
             if host != found.registry_host:
                 return None
-            return credentials.Credentials("_json_key", KeyFile.read(account.key_path(found)).content)
+            return credentials.Credentials("_json_key", keyfile.read(account.key_path(found)).content)
         except Failed:
             return None

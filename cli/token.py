@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from cli import account, suite
+from cli import account, keyfile, suite
 from cli.api import access_token
-from cli.keyfile import KeyFile
 
 
 @click.command()
@@ -18,4 +17,4 @@ def token(data: str, key_file: Path | None) -> None:
     if key_file is None:
         click.echo(account.token(found))
     else:
-        click.echo(access_token(KeyFile.read(key_file), found.address("identity")))
+        click.echo(access_token(keyfile.read(key_file), found.address("identity")))

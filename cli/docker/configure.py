@@ -9,11 +9,10 @@ from typing import Any, cast
 
 import click
 
-from cli import account, suite
+from cli import account, keyfile, suite
 from cli.docker import kept
 from cli.docker.loopback import allow_http, is_loopback
 from cli.exits import Failed
-from cli.keyfile import KeyFile
 from cli.output import say
 from cli.transport.credentials import Credentials
 from shared import secret_files
@@ -34,7 +33,7 @@ def configure_docker(hosts: tuple[str, ...], data: str, key_file: Path | None) -
     """
     found = suite.of(data)
     path = (key_file or account.key_path(found)).absolute()
-    key = KeyFile.read(path)
+    key = keyfile.read(path)
     named = hosts or (found.registry_host,)
     configured = _configure(named)
     for host in named:

@@ -11,11 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from cli import keyfile
 from cli.api import access_token
 from cli.docker import kept
 from cli.exits import Failed
-from cli.keyfile import KeyFile
 from cli.transport.credentials import Credentials
+from shared.identity.key_file import KeyFile
 
 NOT_FOUND = "credentials not found in native keychain"
 """Clients know the missing login by these words."""
@@ -73,16 +74,16 @@ def listed(_: str) -> str:
 def _key(login: Credentials) -> KeyFile | None:
     """The key that a login is, in one of three forms; None for any other login. Raises Failed where it is broken."""
     if login.user == kept.KEY_FILE:
-        return KeyFile.read(Path(login.password))
+        return keyfile.read(Path(login.password))
     if login.user == "_json_key":
-        return KeyFile.parse(login.password, "the password")
+        return keyfile.parse(login.password, "the password")
     if login.user != "_json_key_base64":
         return None
     try:
         content = base64.b64decode("".join(login.password.split()), validate=True).decode()
     except ValueError:
         raise Failed("the password is not base64") from None
-    return KeyFile.parse(content, "the password")
+    return keyfile.parse(content, "the password")
 
 
 def _host(given: str) -> str:

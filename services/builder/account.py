@@ -7,44 +7,29 @@ gets a short access token for it (RFC 7523).
 import base64
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import orjson
-from joserfc import jwt
-from joserfc.jwk import RSAKey
 from yarl import URL
 
 from services.builder.errors import NoRuntime
 from shared.clock import Clock
+from shared.identity.key_file import GRANT, SECONDS, KeyFile
 
-GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_LIFE = 3600
 _SPARE = 300
 """Seconds before its end at which a token is replaced, so that no push begins with one about to expire."""
 
 
-@dataclass(frozen=True)
-class KeyFile:
-    """What a service account's key file says."""
-
-    email: str
-    key_id: str
-    private_key: str
-    token_uri: str
-
-    @classmethod
-    def read(cls, path: Path) -> "KeyFile":
-        """Read a key file; raises NoRuntime, in words, when it is missing, damaged or open to others."""
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise NoRuntime(f"the build account's key file is open to others (mode {mode:o}, wanted 600)")
-            data = orjson.loads(path.read_bytes())
-            return cls(data["client_email"], data["private_key_id"], data["private_key"], data["token_uri"])
-        except (OSError, ValueError, KeyError, TypeError) as broken:
-            raise NoRuntime(f"the build account's key file cannot be read: {type(broken).__name__}") from None
+def read_key(path: Path) -> KeyFile:
+    """The account's key; raises NoRuntime, in words, when its file is missing, damaged or open to others."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise NoRuntime(f"the build account's key file is open to others (mode {mode:o}, wanted 600)")
+        return KeyFile.parse(path.read_text())
+    except (OSError, ValueError) as broken:
+        raise NoRuntime(f"the build account's key file cannot be read: {type(broken).__name__}") from None
 
 
 class BuildAccount:
@@ -68,18 +53,12 @@ class BuildAccount:
         """An access token with at least five minutes to live; raises aiohttp.ClientError."""
         if self._clock.now() < self._until - _SPARE:
             return self._token
-        form = {"grant_type": GRANT, "assertion": self._assertion()}
+        form = {"grant_type": GRANT, "assertion": self._key.assertion(self._clock.now())}
         async with self._session.post(self._key.token_uri, data=form, raise_for_status=True) as answer:
             said = orjson.loads(await answer.read())
         self._token = str(said["access_token"])
-        self._until = self._clock.now() + float(said.get("expires_in", _LIFE))
+        self._until = self._clock.now() + float(said.get("expires_in", SECONDS))
         return self._token
-
-    def _assertion(self) -> str:
-        now = int(self._clock.now())
-        claims = {"iss": self.email, "sub": self.email, "aud": self._key.token_uri, "iat": now, "exp": now + _LIFE}
-        header = {"alg": "RS256", "kid": self._key.key_id, "typ": "JWT"}
-        return jwt.encode(header, claims, RSAKey.import_key(self._key.private_key), algorithms=["RS256"])
 
 
 def write_auth_file(path: Path, home: str, token: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from services.builder.account import BuildAccount, KeyFile
+from services.builder.account import BuildAccount, read_key
 from services.builder.errors import NoRuntime
 from services.builder.images import Budget, ImageStore
 from services.builder.reach import Reach
@@ -86,7 +86,7 @@ class Workshop:
         for reason in filter(None, (cgroups.refusal, networks.refusal)):
             log.warning("steps run with less than was asked for", reason=reason)
         web = self._web = Web.open(reach, _TIMES)
-        key = None if settings.key_file is None else await asyncio.to_thread(KeyFile.read, settings.key_file)
+        key = None if settings.key_file is None else await asyncio.to_thread(read_key, settings.key_file)
         account = None if key is None else BuildAccount(key, tools.clock, web.inside)
         registry = RegistryClient(web, settings.registry, account)
         budget = Budget(settings.image_bytes, settings.images)

@@ -19,10 +19,10 @@ from typing import Any
 import orjson
 import pytest
 
+from cli import keyfile
 from cli import suite as suites
 from cli.api import access_token
 from cli.bus import operator
-from cli.keyfile import KeyFile
 from shared.bus.tail import Tail
 from tests.performance.load import Connection, must, path_of, push_blob, push_manifest
 from tests.support.images import CONFIG, MANIFEST, Image, descriptor, digest_of, image_of, layer_of
@@ -171,7 +171,7 @@ async def test_an_upload_begun_at_one_registry_goes_on_at_the_other(pair: Pair) 
 async def test_a_token_of_either_identity_counts_everywhere(pair: Pair) -> None:
     async with pair.registries() as (first, _):
         await push(first, "demo/tokens/app", "v1", image_with("tokens"))
-    key = KeyFile.read(pair.suite.admin_key)
+    key = keyfile.read(pair.suite.admin_key)
     for issuer in pair.addresses("identity"):
         token = access_token(key, issuer)
         for service in SERVICES:

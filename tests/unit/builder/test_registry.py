@@ -13,7 +13,7 @@ from aiohttp.web import Application, Request, Response, json_response
 from joserfc.jwk import RSAKey
 
 from services.builder import registry
-from services.builder.account import BuildAccount, KeyFile
+from services.builder.account import BuildAccount
 from services.builder.buildah import Buildah
 from services.builder.errors import ImageUnavailable
 from services.builder.reach import Reach
@@ -26,6 +26,7 @@ from services.builder.web import Web
 from services.builder.workspace import Workspace
 from shared.clock import SystemClock
 from shared.digest import Digest
+from shared.identity.key_file import KeyFile
 
 LAYER = b"layer" * 1000
 MANIFEST = orjson.dumps({"schemaVersion": 2, "layers": [], "config": {}})
