@@ -32,10 +32,13 @@ class Pulls:
 
     def note(self, name: ImageName, digest: Digest) -> None:
         """A manifest was handed out."""
-        if len(self.counts) < MOST or (name, digest) in self.counts:
-            found = self.counts.setdefault((name, digest), _Count())
-            found.count += 1
-            found.last = self.clock.now()
+        found = self.counts.get((name, digest))
+        if found is None:
+            if len(self.counts) >= MOST:
+                return
+            found = self.counts[name, digest] = _Count()
+        found.count += 1
+        found.last = self.clock.now()
 
     def tell(self) -> None:
         """Tell what was counted since the last time."""

@@ -3,17 +3,19 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
 from services.registry.errors import ManifestUnknown, NameUnknown
 from services.registry.names import ImageName, Reference
 from services.registry.records import Version
-from services.registry.store import Store
+from services.registry.store import Place, Store
 from shared.blobs import BlobMissing, Blobs
 from shared.digest import Digest
 from shared.http.errors import Unavailable
 from shared.names import manifest_object
+from shared.state import Unknown
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
 LARGEST_REMEMBERED = 256 * 1024
@@ -21,9 +23,8 @@ SCANNED = 1000
 """Referrers that one request looks through for the artifact type it asks for."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A manifest as it is handed out."""
+class Stored(NamedTuple):
+    """A manifest as it is handed out. A tuple, as one is made for every request."""
 
     digest: Digest
     media_type: str
@@ -92,14 +93,13 @@ class Reading:
         digest, media_type = await self._resolved(name, reference)
         return Stored(digest, media_type, await self.contents.of(name.project, digest))
 
-    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed) -> bool:
         """The same without a task, for what was read lately: state is asked all the same."""
 
-        def hear(found: tuple[Digest, str] | None) -> None:
-            content = self.contents.at_hand(name.project, found[0]) if found else None
-            told(Stored(*found, content) if found and content is not None else None)
+        def hear(found: str | Unknown | None) -> None:
+            told(self._at_hand(place, found) if isinstance(found, str) else None)
 
-        return self.store.peek(name, reference, hear)
+        return self.store.peek(place, hear)
 
     async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
         """A page of tags, in byte order; raises NameUnknown."""
@@ -123,6 +123,14 @@ class Reading:
             if not kind or len(descriptors) >= limit:
                 break
         return Referrers(descriptors, after)
+
+    def _at_hand(self, place: Place, found: str) -> Stored | None:
+        try:
+            digest, media_type = place.read(found)
+        except ValueError:
+            return None  # whoever asks with patience may fail with it
+        content = self.contents.at_hand(place.project, digest)
+        return None if content is None else Stored(digest, media_type, content)
 
     async def _resolved(self, name: ImageName, reference: Reference) -> tuple[Digest, str]:
         if not isinstance(reference, Digest):

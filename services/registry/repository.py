@@ -11,6 +11,7 @@ from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Reference, Tag
 from services.registry.pushing import Pushing
 from services.registry.reading import Glimpsed, Reading, Referrers, Stored
+from services.registry.store import Place
 from shared.digest import Digest
 
 
@@ -21,7 +22,7 @@ class Readable(Protocol):
         """A manifest by tag or digest; raises ManifestUnknown."""
         ...
 
-    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed) -> bool:
         """The same without a task: `told` hears the manifest, or None where only `manifest` can say.
 
         False when this way is closed, now or for this kind of repository; then `told` is never called.
@@ -82,9 +83,9 @@ class Standard:
         """A manifest by tag or digest."""
         return await self.reading.manifest(name, reference)
 
-    def glimpse(self, name: ImageName, reference: Reference, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed) -> bool:
         """A manifest that was read lately."""
-        return self.reading.glimpse(name, reference, told)
+        return self.reading.glimpse(place, told)
 
     async def blob(self, name: ImageName, digest: Digest) -> Held:
         """A blob that the repository holds."""

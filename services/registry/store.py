@@ -1,7 +1,8 @@
 """What the registry remembers: reading it. Changes are steps, made where they are decided."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -9,7 +10,31 @@ from services.registry.layout import Layout
 from services.registry.names import ImageName, Reference
 from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
 from shared.digest import Digest
-from shared.state import State
+from shared.state import State, Told
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where state says what a tag points at, or of which type a digest is."""
+
+    project: str
+    digest: Digest | None
+    """None where it is a tag."""
+    key: str
+    field: str
+
+    def read(self, found: str) -> tuple[Digest, str]:
+        """Digest and media type, from what was found there."""
+        if self.digest is not None:
+            return self.digest, found
+        return _pointed(found)
+
+
+@lru_cache(maxsize=4096)
+def _pointed(text: str) -> tuple[Digest, str]:
+    """Kept, because the same few tags are asked for again and again."""
+    pointer = Pointer.parse(text)
+    return pointer.digest, pointer.media_type
 
 
 @dataclass(frozen=True)
@@ -42,12 +67,15 @@ class Store:
         text = await self.state.value(self.layout.tag(name, tag))
         return None if text is None else Pointer.parse(text)
 
-    def peek(self, name: ImageName, reference: Reference, told: Callable[[tuple[Digest, str] | None], None]) -> bool:
-        """Digest and media type of what a reference means, without a task; None where that is not known."""
+    def place(self, name: ImageName, reference: Reference) -> Place:
+        """Where state says what a reference means."""
         if isinstance(reference, Digest):
-            key = self.layout.version(name, reference)
-            return self.state.peek(key, lambda found: told(_typed(reference, found)), field="media_type")
-        return self.state.peek(self.layout.tag(name, reference), lambda found: told(_pointed(found)))
+            return Place(name.project, reference, self.layout.version(name, reference), "media_type")
+        return Place(name.project, None, self.layout.tag(name, reference), "")
+
+    def peek(self, place: Place, told: Told) -> bool:
+        """Ask what is there now, without a task."""
+        return self.state.peek(place.key, told, field=place.field)
 
     async def media_type(self, name: ImageName, digest: str) -> str | None:
         """The media type of a manifest; None where the image has none of that digest."""
@@ -138,14 +166,3 @@ class Store:
     async def users(self, project: str, digest: str, limit: int = 16) -> list[str]:
         """Repositories of the project that hold a blob."""
         return await self.state.members(self.layout.uses(project, digest), limit=limit)
-
-
-def _typed(digest: Digest, found: object) -> tuple[Digest, str] | None:
-    return (digest, found) if isinstance(found, str) else None
-
-
-def _pointed(found: object) -> tuple[Digest, str] | None:
-    if not isinstance(found, str):
-        return None
-    pointer = Pointer.parse(found)
-    return pointer.digest, pointer.media_type

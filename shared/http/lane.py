@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import structlog
 from aiohttp import hdrs
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, RawRequestMessage
@@ -31,6 +32,9 @@ _KNOWN: Final = frozenset(
     b"x-real-ip docker-distribution-api-version x-meta-source-type x-meta-source-client".split()
 )
 """Headers that are heeded here as the middleware does, or that nobody heeds. With any other the lane is left."""
+
+
+_log = structlog.get_logger("http")
 
 
 class Place(Protocol):
@@ -99,9 +103,7 @@ class Lane:
         if caller.anonymous:
             who = f"{who} {self._parts.origins(Head(asked.headers, place.remote))}"
         call = _LaneCall(self._parts, self._turns, asked, place, who)
-        if self._turns.take_now(who):
-            return call.look()
-        return self._turns.take_later(who, call.turn_came)
+        return call.look() if self._turns.take_now(who) else self._turns.take_later(who, call.turn_came)
 
     def _plan(self, verb: str, path: str) -> tuple[Declared, Glance] | None:
         try:
@@ -160,8 +162,11 @@ class _LaneCall:
     def look(self) -> bool:
         """Look for the answer, with a turn held; it is given back when this ends, or at once for False."""
         self._parts.metrics.call_began()
-        if self._asked.glance.look(self._found):
-            return True
+        try:
+            if self._asked.glance.look(self._found):
+                return True
+        except Exception as error:  # noqa: BLE001 - the middleware will meet it again, and knows how to answer
+            _log.error("lane failed", method=self._asked.declared.route.method, exc_info=error)
         self._leave()
         return False
 

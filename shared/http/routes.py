@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -13,9 +13,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Resource = Callable[[web.Request], str]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A success answer whose every byte is at hand."""
+class Prepared(NamedTuple):
+    """A success answer whose every byte is at hand. A tuple, as one is made for every request."""
 
     head: bytes
     """Header lines, each with its end, but for those that every answer has."""

@@ -6,6 +6,7 @@ deny rules are asked first. What has been worked out is kept until the next fact
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from shared.bus.face import Bus, Heard, View
@@ -201,7 +202,7 @@ class Directory:
         """Whether the caller may use `permission` on `resource`, and which policy says so."""
         if caller.access is not None and not covers(caller.access, permission, resource):
             return Decision(allowed=False, permission=permission, resource=resource, reason="outside the token's scope")
-        if self._age() > STALE_SECONDS and not reads(permission):
+        if not reads(permission) and self._age() > STALE_SECONDS:
             return Decision(allowed=False, permission=permission, resource=resource, reason="stale")
         if self._closed and project_in(resource) in self._closed and not permission.startswith(_ON_PROJECTS):
             return Decision(allowed=False, permission=permission, resource=resource, reason="project is being deleted")
@@ -367,6 +368,7 @@ class Directory:
                 pass
 
 
+@lru_cache(maxsize=1024)
 def reads(permission: str) -> bool:
     """Whether a permission only reads, by its verb."""
     return permission.rpartition(".")[2].startswith(_READS)

@@ -1,7 +1,17 @@
 """State: small mutable records and the outbox, changed together in one atomic step."""
 
 from shared.state.change import Change, Kept
-from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, State, StateUnavailable, Told
+from shared.state.face import (
+    UNKNOWN,
+    LaneEntry,
+    LaneFull,
+    Lease,
+    Moved,
+    State,
+    StateUnavailable,
+    Told,
+    Unknown,
+)
 from shared.state.keys import Keys
 from shared.state.step import (
     STAMP,
@@ -52,6 +62,7 @@ __all__ = [
     "Step",
     "Told",
     "Unindex",
+    "Unknown",
     "ValueIs",
     "Write",
 ]

@@ -43,16 +43,16 @@ class Lease:
     token: str
 
 
-class Peeked(Enum):
+class Unknown(Enum):
     """What a peek may find beside a value."""
 
     UNKNOWN = "unknown"
     """The store did not say: ask again, with patience."""
 
 
-UNKNOWN: Final = Peeked.UNKNOWN
+UNKNOWN: Final = Unknown.UNKNOWN
 
-Told = Callable[[str | Literal[Peeked.UNKNOWN] | None], None]
+Told = Callable[[str | Literal[Unknown.UNKNOWN] | None], None]
 """Hears what a peek found: the value, None where there is none, or UNKNOWN. It must not raise."""
 
 

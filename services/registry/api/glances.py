@@ -7,9 +7,10 @@ from re import Pattern
 
 from services.registry.api.asked import in_scope
 from services.registry.api.manifests import headers_of
-from services.registry.names import ImageName, Reference, reference
+from services.registry.names import ImageName, reference
 from services.registry.reading import Stored
 from services.registry.registry import Registry
+from services.registry.store import Place
 from shared.digest import Digest
 from shared.http.errors import ApiError
 from shared.http.routes import Glance, Prepared
@@ -22,7 +23,7 @@ class ManifestGlance:
 
     registry: Registry
     name: ImageName
-    reference: Reference
+    place: Place
     resource: str
     counts: bool
     """Whether handing it out is a pull."""
@@ -34,7 +35,7 @@ class ManifestGlance:
     def look(self, told: Callable[[Prepared | None], None]) -> bool:
         """Ask what the tag is now."""
         repository = self.registry.repository(self.name)
-        return repository.glimpse(self.name, self.reference, lambda stored: told(self._prepared(stored)))
+        return repository.glimpse(self.place, lambda stored: told(self._prepared(stored)))
 
     def _prepared(self, stored: Stored | None) -> Prepared | None:
         if stored is None:
@@ -54,7 +55,9 @@ def manifest_glances(registry: Registry, verb: str, paths: Pattern[str]) -> Call
             name, asked = ImageName.parse(found["name"]), reference(found["reference"])
         except ApiError:
             return None  # to be refused in the registry's own words
-        return ManifestGlance(registry, name, asked, registry.resource(name), counts=verb == "GET")
+        return ManifestGlance(
+            registry, name, registry.store.place(name, asked), registry.resource(name), counts=verb == "GET"
+        )
 
     return glance
 
