@@ -13,6 +13,7 @@ from services.identity.api.discovery import DiscoveryFace
 from services.identity.api.groups import GroupsFace
 from services.identity.api.names import Names
 from services.identity.api.organizations import OrganizationsFace
+from services.identity.api.perimeters import PerimetersFace
 from services.identity.api.projects import ProjectsFace
 from services.identity.api.roles import RolesFace
 from services.identity.api.services import ServicesFace
@@ -92,6 +93,7 @@ def _admin_routes(
         *AccountKeysFace(accounts, vouching, clock, ids, parts.cpu, Addresses(parts.settings).base).routes(),
         *RolesFace(store, names, organization).routes(),
         *GroupsFace(store, organization).routes(),
+        *PerimetersFace(store, names, organization).routes(),
         *ProjectsFace(store, policies, names, clock, ids, organization).routes(),
         *OrganizationsFace(policies, organization).routes(),
         *ServicesFace(names).routes(),

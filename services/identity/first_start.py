@@ -25,13 +25,13 @@ from shared.events.states import Binding, PolicyState
 from shared.http.etags import etag_of
 from shared.http.iam import Policies
 from shared.identity.directory import Directory
+from shared.identity.perimeters import SYSTEM_PROJECT
 from shared.identity.policies import with_etag
 from shared.secret_files import write_once
 from shared.settings import SettingsWrong, secret
 from shared.state import FieldIs, Put, PutField, ValueIs
 
 ADMIN: Final = "admin"
-SYSTEM_PROJECT: Final = "entrepot-system"
 AGENT_ROLES: Final[Mapping[str, str]] = {
     "builder": "roles/cloudbuild.builds.builder",
     "scanner": "roles/artifactregistry.reader",
@@ -44,6 +44,7 @@ _ADMIN_ROLES: Final = (
     "roles/resourcemanager.organizationAdmin",
     "roles/resourcemanager.projectCreator",
     "roles/iam.organizationRoleAdmin",
+    "roles/accesscontextmanager.policyAdmin",
     "roles/owner",
 )
 _CAUSE: Final = Cause(id="first start", actor="entrepot")

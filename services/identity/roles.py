@@ -49,6 +49,7 @@ _READ: Final = "get list"
 _PROJECTS = _family("resourcemanager.projects", f"{_CRUD} {_IAM} undelete move createPolicyBinding deletePolicyBinding")
 _PROJECT_GET = frozenset({"resourcemanager.projects.get"})
 _ORGANIZATIONS = _family("resourcemanager.organizations", f"get {_IAM}")
+_PERIMETERS = _families("accesscontextmanager", "accessLevels policies servicePerimeters", _CRUD)
 _ACCOUNTS = _family("iam.serviceAccounts", f"{_CRUD} {_IAM} disable enable undelete")
 _ACCOUNT_USE = _family("iam.serviceAccounts", "actAs getAccessToken getOpenIdToken signBlob signJwt implicitDelegation")
 _ACCOUNT_KEYS = _family("iam.serviceAccountKeys", "create delete get list disable enable")
@@ -190,6 +191,8 @@ _TABLE: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
         "Organization Administrator",
         _ORGANIZATIONS | _GROUPS | _SIGNING | _DENIALS | _only(_PROJECTS, f"get list {_IAM}"),
     ),
+    ("accesscontextmanager.policyAdmin", "Access Context Manager Admin", _PERIMETERS),
+    ("accesscontextmanager.policyReader", "Access Context Manager Reader", _only(_PERIMETERS, _READ)),
     ("resourcemanager.organizationViewer", "Organization Viewer", _only(_ORGANIZATIONS, "get")),
     (
         "resourcemanager.projectCreator",

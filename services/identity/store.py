@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from services.identity.accounts import Account
 from services.identity.custom_roles import CustomRole
 from services.identity.groups import Group
+from services.identity.perimeters import AccessPolicy
 from services.identity.projects import Project
 from shared.events import Cause, Event, Fact
 from shared.identity.directory import Directory
@@ -156,6 +157,21 @@ class Store:
     def drop_role(self, role: CustomRole) -> Write:
         """Forget a custom role."""
         return DropField(self.keys.of(role.project, "roles"), role.name)
+
+    # The access policy, with all levels and perimeters.
+
+    async def access_policy(self) -> tuple[AccessPolicy, Found]:
+        """The organisation's; an empty one before there is any."""
+        stored = await self.state.value(self.keys.of(ORGANIZATION, "perimeters"))
+        return (AccessPolicy.model_validate_json(stored) if stored else AccessPolicy()), Found(stored)
+
+    def access_policy_is(self, found: Found) -> Check:
+        """That nobody changed it since."""
+        return ValueIs(self.keys.of(ORGANIZATION, "perimeters"), found.stored)
+
+    def keep_access_policy(self, policy: AccessPolicy) -> Write:
+        """Write it."""
+        return Put(self.keys.of(ORGANIZATION, "perimeters"), policy.model_dump_json())
 
     # Refresh tokens, by the hash of the token; they go by themselves when they have expired.
 

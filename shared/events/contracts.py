@@ -39,7 +39,15 @@ from shared.events.scans import (
     VulnerabilityClosed,
     VulnerabilityOpened,
 )
-from shared.events.states import AccountState, GroupState, KeyState, PolicyState, ProjectState, RoleState
+from shared.events.states import (
+    AccountState,
+    GroupState,
+    KeyState,
+    PerimeterState,
+    PolicyState,
+    ProjectState,
+    RoleState,
+)
 from shared.names import subject_token
 
 SERVICES = ("identity", "registry", "builder", "scanner", "attestor", "cleanup", "audit_log")
@@ -114,6 +122,7 @@ TOPICS: Sequence[Topic] = (
     Topic(GroupState, said_by=["identity"], views=_ALL),
     Topic(RoleState, said_by=["identity"], views=_ALL),
     Topic(KeyState, said_by=["identity"], views=_ALL),
+    Topic(PerimeterState, said_by=["identity"], views=_ALL),
     Topic(PolicyState, said_by=["identity", "registry", "scanner", "attestor"], views=_ALL),
     Topic(RepositoryState, said_by=["registry"], views=_ALL),
     Topic(AuditActivity, said_by=_ALL, work=["audit_log"]),

@@ -130,6 +130,23 @@ class KeyState(Fact):
         return self.key_id
 
 
+class PerimeterState(Fact):
+    """All access levels and service perimeters of the organisation, in Access Context Manager's words."""
+
+    topic: ClassVar[str] = "state.perimeter"
+
+    policy: str
+    """`accessPolicies/1`."""
+    parent: str = ""
+    """`organizations/1`."""
+    levels: tuple[dict[str, object], ...] = ()
+    perimeters: tuple[dict[str, object], ...] = ()
+
+    def resource(self) -> str:
+        """One fact for all: a perimeter and the levels that it names change together."""
+        return self.policy
+
+
 class PolicyState(Fact):
     """The IAM policy of one resource, kept by the resource's owner."""
 

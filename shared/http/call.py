@@ -1,5 +1,6 @@
 """One call as its handler sees it: who asks, from where, why, and what the audit log will say about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,11 +9,12 @@ from aiohttp import web
 from shared.clock import Clock
 from shared.events import Cause, caused_id
 from shared.events.audit import AuditAccess, AuditActivity, AuditDenied
-from shared.http.entries import Asked, Origin, log_entry, service_name
+from shared.http.entries import Asked, Origin, log_entry, service_name, violation
 from shared.http.errors import InsufficientScope, PermissionDenied, Unauthenticated, Unavailable
 from shared.http.gate import OUT_OF_SCOPE, STALE, Authoriser, Ruling
 from shared.http.routes import Audit, Route
 from shared.identity.caller import Caller
+from shared.identity.perimeters import Called, Caught
 from shared.journal import Journal
 from shared.names import PROJECT
 from shared.redaction import MAX_TEXT
@@ -94,13 +96,20 @@ class Call:
         self.audited = True
 
     async def may(self, permission: str, resource: str) -> bool:
-        """Whether the caller has one more permission."""
-        return self.counter.ruling(self.caller, permission, resource).allowed
+        """Whether the caller has one more permission, and is let in where that is used."""
+        if not self.counter.ruling(self.caller, permission, resource).allowed:
+            return False
+        return not self.fenced_off(permission, resource)
+
+    def fenced_off(self, permission: str, resource: str) -> bool:
+        """Whether a perimeter keeps this call out, whatever the policies say."""
+        return any(not caught.dry_run for caught in self._caught(permission, resource))
 
     async def require(self, permission: str, resource: str) -> None:
         """Demand one more permission; raises PermissionDenied, noted, or Unauthenticated for anonymous callers."""
         ruling = self.counter.ruling(self.caller, permission, resource)
         if ruling.allowed:
+            self._stop_at_fences(permission, resource)
             return
         if ruling.reason == STALE:
             raise Unavailable("What is known here of policies is too old to allow changes.", retry_after=10)
@@ -116,6 +125,24 @@ class Call:
         self._note_denial(permission, resource, error)
         raise error
 
+    def _caught(self, permission: str, resource: str) -> Sequence[Caught]:
+        counter = self.counter
+        if not counter.directory.fenced(resource):
+            return ()
+        api = service_name(counter.service, permission)
+        return counter.directory.caught(self.caller, resource, Called(self.ip, api, permission, self.route.method))
+
+    def _stop_at_fences(self, permission: str, resource: str) -> None:
+        """Note what a perimeter would not let in; raise PermissionDenied where it is enforced."""
+        for caught in self._caught(permission, resource):
+            error = _prohibited(self.id, service_name(self.counter.service, permission))
+            self._note_denial(permission, resource, error, violation(caught, self.id))
+            if caught.dry_run:
+                continue
+            if self.caller.anonymous:
+                raise Unauthenticated("This needs an access token.")
+            raise error
+
     def note_read(self) -> None:
         """Note a read where the audit config of the resource wants to know of it."""
         counter, route = self.counter, self.route
@@ -126,7 +153,9 @@ class Call:
         entry = self._entry("data_access", project, asked)
         counter.journal.note([AuditAccess(project=project, producer=counter.service, entry=entry)], self.cause)
 
-    def _note_denial(self, permission: str, resource: str, error: PermissionDenied) -> None:
+    def _note_denial(
+        self, permission: str, resource: str, error: PermissionDenied, metadata: dict[str, Any] | None = None
+    ) -> None:
         if self.counter.journal is None:
             return
         asked = Asked(
@@ -136,6 +165,7 @@ class Call:
             kind=self.route.audit if self.route.audit is not Audit.NONE else Audit.ADMIN_READ,
             granted=False,
             status={"code": error.code, "message": str(error)[:MAX_TEXT]},
+            metadata=metadata,
         )
         project = project_of(resource)
         event = AuditDenied(project=project, producer=self.counter.service, entry=self._entry("policy", project, asked))
@@ -163,6 +193,22 @@ def project_of(resource: str) -> str:
     kind, _, rest = resource.partition("/")
     project = rest.partition("/")[0]
     return project if kind == "projects" and PROJECT.fullmatch(project) else ""
+
+
+def _prohibited(unique_id: str, api: str) -> PermissionDenied:
+    """As Google tells it: which perimeter it was is for the audit log alone."""
+    told = f"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: {unique_id}"
+    failure: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+        "violations": [{"type": "VPC_SERVICE_CONTROLS", "description": unique_id}],
+    }
+    info: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "SECURITY_POLICY_VIOLATED",
+        "domain": "googleapis.com",
+        "metadata": {"uid": unique_id, "service": api},
+    }
+    return PermissionDenied(told, failure, info)
 
 
 def _error_info(permission: str, resource: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from shared.clock import rfc3339
 from shared.http.routes import Audit
 from shared.identity.caller import Caller
+from shared.identity.perimeters import Caught
 from shared.redaction import capped, redacted_text
 
 MAX_NAME: Final = 1024
@@ -40,6 +41,8 @@ class Asked:
     response: dict[str, Any] | None = None
     location: str = ""
     status: dict[str, Any] = field(default_factory=dict[str, Any])
+    metadata: dict[str, Any] | None = None
+    """What the API adds about the matter, with `@type`."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,19 @@ def log_entry(  # noqa: PLR0913 - an entry has these parts
     return entry
 
 
+def violation(caught: Caught, unique_id: str) -> dict[str, Any]:
+    """What an entry says about a perimeter that does not let a call in."""
+    found: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.cloud.audit.VpcServiceControlAuditMetadata",
+        "vpcServiceControlsUniqueId": unique_id,
+        "violationReason": "NO_MATCHING_ACCESS_LEVEL",
+        "resourceNames": [caught.project],
+        "securityPolicyInfo": {"servicePerimeterName": caught.perimeter, "organizationId": caught.organization},
+        "ingressViolations": [{"targetResource": caught.project, "servicePerimeter": caught.perimeter}],
+    }
+    return found | ({"dryRun": True} if caught.dry_run else {})
+
+
 def _payload(service: str, origin: Origin, asked: Asked) -> dict[str, Any]:
     payload: dict[str, Any] = {
         "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
@@ -98,6 +114,8 @@ def _payload(service: str, origin: Origin, asked: Asked) -> dict[str, Any]:
     }
     if asked.location:
         payload["resourceLocation"] = {"currentLocations": [asked.location]}
+    if asked.metadata is not None:
+        payload["metadata"] = asked.metadata
     if asked.request is not None:
         payload["request"] = capped(asked.request)
     if asked.response is not None:

@@ -1,6 +1,6 @@
 """What the face asks of others to let a call in: who calls, and whether they may."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from aiohttp import hdrs, web
@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from shared.http.errors import Unauthenticated
 from shared.http.origins import Arrived
 from shared.identity.caller import ANONYMOUS, Caller
+from shared.identity.perimeters import Called, Caught
 
 MAX_TOKEN = 8 * 1024
 
@@ -46,6 +47,14 @@ class Authoriser(Protocol):
 
     def decide(self, caller: Caller, permission: str, resource: str) -> Ruling:
         """Whether the caller has the permission on the resource or on what it lies in."""
+        ...
+
+    def caught(self, caller: Caller, resource: str, call: Called) -> Sequence[Caught]:
+        """The perimeters that do not let in a call which the policies allow; those that are only tried come first."""
+        ...
+
+    def fenced(self, resource: str) -> bool:
+        """Whether there is a perimeter around the resource, if only to try."""
         ...
 
     def audits(self, service: str, log_type: str, resource: str, member: str) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.events.states import PerimeterState
 from shared.identity.caller import ALL_USERS, Caller, Grant
 from tests.support.images import digest_of
 from tests.support.registry import ADA, BEN, NAME, WEB, RegistryClient, small_image
@@ -149,3 +150,34 @@ async def test_errors_are_json_and_connections_live_on_after_an_early_refusal(oc
     refused = await oci.by(BEN).call("PUT", f"/v2/{NAME}/manifests/latest", b"x" * 100_000)
     assert (refused.status, refused.headers["Content-Type"]) == (403, "application/json; charset=utf-8")
     assert (await oci.call("GET", "/v2/")).status == 200
+
+
+async def test_a_perimeter_keeps_out_who_calls_from_elsewhere_in_the_protocols_own_words(oci: RegistryClient) -> None:
+    image = small_image()
+    await oci.push(image, "latest")
+    project = oci.parts.directory.project("demo")
+    assert project is not None
+    oci.parts.learn(fence_of(project.number))
+    for verb, path in (("GET", "manifests/latest"), ("GET", "tags/list"), ("POST", "blobs/uploads/")):
+        answer = await oci.call(verb, f"/v2/{NAME}/{path}")
+        assert (answer.status, answer.code) == (403, "DENIED"), path
+        assert "prohibited by organization's policy" in answer.json["errors"][0]["message"]
+        assert (await oci.by("").call(verb, f"/v2/{NAME}/{path}")).status == 401
+    assert (await oci.call("HEAD", f"/v2/{NAME}/manifests/latest")).status == 403
+    assert NAME not in (await oci.call("GET", "/v2/_catalog")).json["repositories"]
+    oci.parts.learn(fence_of(project.number, "127.0.0.0/8", "::1/128"))
+    assert (await oci.call("GET", f"/v2/{NAME}/manifests/latest")).status == 200
+    assert NAME in (await oci.call("GET", "/v2/_catalog")).json["repositories"]
+
+
+def fence_of(number: int, *networks: str) -> PerimeterState:
+    policy = "accessPolicies/1"
+    conditions = [{"ipSubnetworks": list(networks or ("192.0.2.0/24",))}]
+    level = {"name": f"{policy}/accessLevels/office", "basic": {"conditions": conditions}}
+    config = {
+        "resources": [f"projects/{number}"],
+        "accessLevels": [level["name"]],
+        "restrictedServices": ["artifactregistry.googleapis.com"],
+    }
+    fence = {"name": f"{policy}/servicePerimeters/p", "status": config}
+    return PerimeterState(project="", policy=policy, parent="organizations/1", levels=(level,), perimeters=(fence,))

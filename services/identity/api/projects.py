@@ -31,6 +31,7 @@ from shared.http.operations import finished
 from shared.http.pages import next_token, page_of
 from shared.http.routes import Audit, Handler, Route
 from shared.http.translation import json_answer
+from shared.identity.perimeters import SYSTEM_PROJECT
 from shared.state import Check, Write
 
 V1: Final = "/v1/projects"
@@ -171,6 +172,8 @@ class ProjectsFace:
             raise InvalidArgument(f"The parent of a project is {self.organization} here.")
         call, now = call_of(request), rfc3339(self.clock.now())
         project_id = checked_project_id(asked.project_id)
+        if project_id == SYSTEM_PROJECT:
+            raise InvalidArgument(f"{SYSTEM_PROJECT} is kept for Entrepot's own services: choose another projectId.")
         project = Project(
             id=project_id,
             number=new_project_number(self.ids),

@@ -108,8 +108,8 @@ class ListFace:
             after = page[-1]
 
     async def _may_list(self, call: Call, project: str, repository: str) -> bool:
-        caller = replace(call.caller, access=None)
-        return self.registry.directory.allowed(caller, LIST, self.registry.voice.resource(project, repository))
+        caller, resource = replace(call.caller, access=None), self.registry.voice.resource(project, repository)
+        return self.registry.directory.allowed(caller, LIST, resource) and not call.fenced_off(LIST, resource)
 
 
 def _unlimited(call: Call) -> Call:
