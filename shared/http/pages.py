@@ -2,11 +2,15 @@
 
 import base64
 import binascii
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiohttp import web
 
 from shared.http.errors import InvalidArgument
+
+T = TypeVar("T")
 
 MAX_TOKEN = 4096
 
@@ -24,6 +28,14 @@ def page_of(request: web.Request, default: int = 100, most: int = 1000) -> Page:
     """The page that `pageSize` and `pageToken` ask for; more than `most` is answered with `most`."""
     size = _size(request.query.get("pageSize", ""), default)
     return Page(min(size, most), after_of(request.query.get("pageToken", "")))
+
+
+def listed(request: web.Request, field: str, found: Mapping[str, T], told: Callable[[T], object]) -> dict[str, object]:
+    """The answer to a list: the page that is asked for of what was found by name, and the token for the next one."""
+    page = page_of(request)
+    names = sorted(name for name in found if name > page.after)[: page.size + 1]
+    body: dict[str, object] = {field: [told(found[name]) for name in names[: page.size]]}
+    return body | ({"nextPageToken": next_token(names[page.size - 1])} if len(names) > page.size else {})
 
 
 def next_token(last: str) -> str:

@@ -16,7 +16,7 @@ from shared.http.call import Call, call_of
 from shared.http.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from shared.http.etags import etag_of, require_etag
 from shared.http.iam import Guarded, Policies, iam_routes
-from shared.http.pages import next_token, page_of
+from shared.http.pages import listed
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
 from shared.state import Moved
@@ -82,13 +82,8 @@ class AttestorsApi:
 
     async def list(self, request: web.Request) -> web.Response:
         """Attestors of a project, by name."""
-        page = page_of(request)
         found = await self._store.attestors(request.match_info["project"])
-        names = [name for name in found if name > page.after][: page.size + 1]
-        body: dict[str, object] = {"attestors": [found[name].thing.json_data() for name in names[: page.size]]}
-        if len(names) > page.size:
-            body["nextPageToken"] = next_token(names[page.size - 1])
-        return json_answer(body)
+        return json_answer(listed(request, "attestors", found, lambda kept: kept.thing.json_data()))
 
     async def get(self, request: web.Request) -> web.Response:
         """One attestor."""

@@ -9,7 +9,7 @@ from shared.clock import Clock, rfc3339
 from shared.http.bodies import json_body
 from shared.http.call import call_of
 from shared.http.errors import AlreadyExists, InvalidArgument, NotFound
-from shared.http.pages import next_token, page_of
+from shared.http.pages import listed
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
 from shared.state import Change, Kept, Moved
@@ -55,13 +55,8 @@ class SinksApi:
 
     async def list(self, request: web.Request) -> web.Response:
         """Sinks of a project, by name."""
-        page = page_of(request)
         found = await self._store.sinks(request.match_info["project"])
-        names = [name for name in found if name > page.after][: page.size + 1]
-        body: dict[str, object] = {"sinks": [found[name].thing.json_data() for name in names[: page.size]]}
-        if len(names) > page.size:
-            body["nextPageToken"] = next_token(names[page.size - 1])
-        return json_answer(body)
+        return json_answer(listed(request, "sinks", found, lambda kept: kept.thing.json_data()))
 
     async def get(self, request: web.Request) -> web.Response:
         """One sink."""

@@ -4,11 +4,11 @@ import base64
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.http.errors import InvalidArgument
-from shared.http.pages import Page, after_of, next_token, page_of
+from shared.http.pages import Page, after_of, listed, next_token, page_of
 
 
 @given(st.text(min_size=1, max_size=300))
@@ -47,3 +47,21 @@ def test_a_size_that_is_no_number_is_refused(size: str) -> None:
 
 def test_the_end_of_a_list_is_an_empty_token() -> None:
     assert next_token("") == ""
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.text(min_size=1, max_size=4), st.integers(), max_size=12), st.integers(1, 5))
+def test_the_pages_of_a_list_hold_all_that_was_found_once_and_in_order(found: dict[str, int], size: int) -> None:
+    token, values = "", list[object]()
+    for _ in range(len(found) // size + 1):
+        request = make_mocked_request("GET", f"/?pageSize={size}&pageToken={token}")
+        body = listed(request, "things", found, lambda value: value)
+        page = body["things"]
+        assert isinstance(page, list)
+        values += page
+        assert len(page) <= size
+        token = str(body.get("nextPageToken", ""))
+        if not token:
+            break
+    assert not token
+    assert values == [found[name] for name in sorted(found)]
