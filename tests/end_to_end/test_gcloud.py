@@ -53,3 +53,51 @@ def test_the_audit_log_is_read(gcloud: Any) -> None:
     )
     assert entries
     assert all("protoPayload" in entry for entry in entries)
+
+
+@pytest.mark.timeout(300)
+def test_cleanup_policies_are_set_listed_tried_and_deleted(suite: Suite, tmp_path: Path, gcloud: Any) -> None:
+    """The file is the one of Google's own examples: its spellings, its durations, a keep beside two deletes."""
+    gcloud("artifacts", "repositories", "create", "tidy", "--location=local", "--repository-format=docker")
+    file = tmp_path / "policies.json"
+    file.write_text(json.dumps(POLICIES))
+    policies = ("artifacts", "repositories")
+    at = ("tidy", "--location=local")
+    gcloud(*policies, "set-cleanup-policies", *at, f"--policy={file}", "--dry-run")
+    listed = gcloud(*policies, "list-cleanup-policies", *at)
+    assert {one["name"]: one["action"] for one in listed} == {
+        "delete-prerelease": {"type": "DELETE"},
+        "delete-untagged": {"type": "DELETE"},
+        "keep-minimum-versions": {"type": "KEEP"},
+    }
+    old = next(one["condition"] for one in listed if one["name"] == "delete-prerelease")
+    assert old == {"tagState": "TAGGED", "tagPrefixes": ["alpha", "v0"], "olderThan": "2592000s"}
+    shown = gcloud(*policies, "describe", *at)
+    assert shown["cleanupPolicyDryRun"] is True
+    layout = LayoutWriter(tmp_path / "layout")
+    for tag in ("v1", "v2"):
+        layout.name(layout.image([{"etc/hello": tag.encode()}]), tag)
+        suite.entrepot("copy", f"oci:{layout.folder}:{tag}", f"docker://{suite.registry}/demo/tidy/app:latest")
+    plan = suite.entrepot("cleanup", "plan", "tidy", "--format=json")
+    assert json.loads(plan.stdout)["deleteCount"] in {0, 1}
+    gcloud(*policies, "set-cleanup-policies", *at, f"--policy={file}", "--no-dry-run")
+    assert "cleanupPolicyDryRun" not in gcloud(*policies, "describe", *at)
+    gcloud(*policies, "delete-cleanup-policies", *at, "--policynames=delete-prerelease,delete-untagged")
+    assert [one["name"] for one in gcloud(*policies, "list-cleanup-policies", *at)] == ["keep-minimum-versions"]
+    gcloud(*policies, "delete-cleanup-policies", *at, "--policynames=keep-minimum-versions")
+    assert gcloud(*policies, "list-cleanup-policies", *at) == []
+
+
+POLICIES = [
+    {
+        "name": "delete-prerelease",
+        "action": {"type": "Delete"},
+        "condition": {"tagState": "tagged", "tagPrefixes": ["alpha", "v0"], "olderThan": "30d"},
+    },
+    {"name": "delete-untagged", "action": {"type": "Delete"}, "condition": {"tagState": "untagged"}},
+    {
+        "name": "keep-minimum-versions",
+        "action": {"type": "Keep"},
+        "mostRecentVersions": {"packageNamePrefixes": ["webapp", "mobile"], "keepCount": 5},
+    },
+]
