@@ -165,20 +165,28 @@ def test_an_index_is_pulled_by_tag_by_digest_and_for_another_platform(docker: Do
             docker("rmi", "--force", reference)
 
 
-def test_docker_makes_an_index_of_oci_images_and_a_list_of_its_own(
-    docker: Docker, index: dict[str, Digest], boat: str
-) -> None:
-    many = docker.name("docker/many")
-    children = [f"{many}@{index[platform]}" for platform in PLATFORMS]
+def test_docker_makes_a_list_of_images_that_it_pushed(docker: Docker, boat: str) -> None:
     digest = docker.pushed(boat)
-    for name, listed, kind in ((f"{many}:index", children, INDEX), (f"{boat}-list", [boat], LIST)):
-        docker("manifest", "create", "--insecure", name, *listed)
-        docker("manifest", "annotate", name, listed[0], "--os-features", "none")
-        told = docker("manifest", "push", "--insecure", name).split()[-1]
-        seen = json.loads(docker("manifest", "inspect", "--insecure", name))
-        assert seen["mediaType"] == kind
-        assert {each["digest"] for each in seen["manifests"]} <= {digest, *index.values()}
-        docker("pull", f"{name.rpartition(':')[0]}@{told}")
+    assert listed(docker, f"{boat}-list", [boat], LIST) == {digest}
+
+
+def test_docker_makes_an_index_of_oci_images(docker: Docker, index: dict[str, Digest]) -> None:
+    if int(docker("version", "--format", "{{.Client.Version}}").partition(".")[0]) < 25:
+        pytest.skip("this docker makes no index of OCI images")
+    name = docker.name("docker/many")
+    children = [index[platform] for platform in PLATFORMS]
+    assert listed(docker, f"{name}:index", [f"{name}@{child}" for child in children], INDEX) == set(children)
+
+
+def listed(docker: Docker, name: str, images: list[str], kind: str) -> set[str]:
+    """Make a list, push it, and pull by the digest that docker was told; what the registry then shows in it."""
+    docker("manifest", "create", "--insecure", name, *images)
+    docker("manifest", "annotate", name, images[0], "--os-features", "none")
+    told = docker("manifest", "push", "--insecure", name).split()[-1]
+    docker("pull", f"{name.rpartition(':')[0]}@{told}")
+    seen = json.loads(docker("manifest", "inspect", "--insecure", name))
+    assert seen["mediaType"] == kind
+    return {each["digest"] for each in seen["manifests"]}
 
 
 def test_what_is_deleted_cannot_be_pulled_and_docker_says_why(docker: Docker, boat: str) -> None:
