@@ -16,6 +16,7 @@ from shared.events.states import PolicyState, ProjectState
 from shared.http.connection import LaneConnection
 from shared.identity.caller import Caller, Grant
 from tests.support.parts import bearer
+from tests.support.perimeters import fence_of
 from tests.support.registry import ADA, BEN, NAME, WEB, RegistryClient, registry, small_image
 
 HOST = b"Host: registry.example:5000\r\n"
@@ -254,6 +255,19 @@ async def test_a_right_that_is_taken_away_ends_known_requests_at_once(taken: Tak
         quick.parts.learn(ProjectState(project="demo", number=1, state="DELETE_REQUESTED"))
         assert (await lane.ask(get("v1"))).status == 403
         assert taken.count == 3
+
+
+async def test_a_perimeter_ends_known_requests_at_once_and_the_middleware_says_who_is_let_in(taken: Taken) -> None:
+    async with both() as (quick, _, _), wire(quick) as lane:
+        project = quick.parts.directory.project("demo")
+        assert project is not None
+        taken.count = 0
+        assert [(await lane.ask(get("v1"))).status for _ in range(2)] == [200, 200]
+        quick.parts.learn(fence_of(project.number))
+        assert (await lane.ask(get("v1"))).status == 403
+        quick.parts.learn(fence_of(project.number, "127.0.0.0/8", "::1/128"))
+        assert (await lane.ask(get("v1"))).status == 200
+        assert taken.count == 2
 
 
 async def test_a_token_that_counts_no_longer_ends_known_requests_at_once(taken: Taken) -> None:

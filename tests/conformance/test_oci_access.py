@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.events.states import PerimeterState
 from shared.identity.caller import ALL_USERS, Caller, Grant
 from tests.support.images import digest_of
+from tests.support.perimeters import fence_of
 from tests.support.registry import ADA, BEN, NAME, WEB, RegistryClient, small_image
 
 READ = "artifactregistry.repositories.downloadArtifacts"
@@ -168,16 +168,3 @@ async def test_a_perimeter_keeps_out_who_calls_from_elsewhere_in_the_protocols_o
     oci.parts.learn(fence_of(project.number, "127.0.0.0/8", "::1/128"))
     assert (await oci.call("GET", f"/v2/{NAME}/manifests/latest")).status == 200
     assert NAME in (await oci.call("GET", "/v2/_catalog")).json["repositories"]
-
-
-def fence_of(number: int, *networks: str) -> PerimeterState:
-    policy = "accessPolicies/1"
-    conditions = [{"ipSubnetworks": list(networks or ("192.0.2.0/24",))}]
-    level = {"name": f"{policy}/accessLevels/office", "basic": {"conditions": conditions}}
-    config = {
-        "resources": [f"projects/{number}"],
-        "accessLevels": [level["name"]],
-        "restrictedServices": ["artifactregistry.googleapis.com"],
-    }
-    fence = {"name": f"{policy}/servicePerimeters/p", "status": config}
-    return PerimeterState(project="", policy=policy, parent="organizations/1", levels=(level,), perimeters=(fence,))
