@@ -1,7 +1,12 @@
 """Wiring of the scanner, in the order in which the data flows."""
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.scanner.advisories.fetching import Fetching, Pace
 from services.scanner.advisories.importing import Importer
 from services.scanner.advisories.knowledge import Knowledge
+from services.scanner.advisories.web import HttpWeb
 from services.scanner.api.advisories import AdvisoriesApi
 from services.scanner.api.notes import NotesApi
 from services.scanner.api.occurrences import OccurrencesApi
@@ -51,4 +56,8 @@ def build(parts: Parts) -> Service:
     ]
     clearing = Clearing(store, parts.blobs, parts.clock, parts.ids, settings.clear_unused_seconds)
     loop = ClearingLoop(clearing, parts.state, parts.keys, parts.clock, parts.ids)
-    return Service(app=parts.face(routes), background=[lambda: loop.run(settings.clear_seconds)])
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = [lambda: loop.run(settings.clear_seconds)]
+    if subscriptions := settings.subscriptions():
+        fetching = Fetching(parts, store, importer, HttpWeb(), Pace(settings.feed_seconds, settings.feed_visit_seconds))
+        background.append(lambda: fetching.run(subscriptions))
+    return Service(app=parts.face(routes), background=background)

@@ -1,7 +1,10 @@
 """What the scanner is told beside what every service is told."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.scanner.advisories.subscriptions import Subscription, subscriptions_of
 from services.scanner.layers.limits import MIB, Limits
 
 
@@ -25,6 +28,12 @@ class ScannerSettings(BaseModel):
     layer_ratio: int = Field(default=250, gt=1)
     """How many times its size a layer may unpack to, once that is more than 1 GiB."""
 
+    feeds: str = ""
+    """Advisories that are fetched: `PROJECT/SOURCE=ADDRESS`, divided by blanks; without a project: who shares."""
+    feed_seconds: float = Field(default=6 * 3600, ge=60)
+    """How long between two visits to an address."""
+    feed_visit_seconds: float = Field(default=900, gt=0)
+    """How long a visit may take."""
     clear_seconds: float = Field(default=6 * 3600, gt=0)
     """How often objects are looked for that nothing stands on any more."""
     clear_unused_seconds: float = Field(default=3600, ge=0)
@@ -35,6 +44,15 @@ class ScannerSettings(BaseModel):
     """Bytes that all these layers may unpack to."""
     image_members: int = Field(default=10_000_000, gt=0)
     """Files, folders and links that all these layers may have."""
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Self:
+        subscriptions_of(self.feeds, self.shared_advisories)
+        return self
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The feeds that are fetched."""
+        return subscriptions_of(self.feeds, self.shared_advisories)
 
     def limits(self) -> Limits:
         """The bounds on layers and images."""

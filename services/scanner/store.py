@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import orjson
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from services.scanner.advisories.subscriptions import Visit
 from services.scanner.objects import TOMBSTONE_SECONDS, Objects
 from services.scanner.places import Place
 from services.scanner.records import Record
@@ -171,6 +172,16 @@ class Store:
             *(Index(self._holders(place.project, digest), place.text) for digest in sorted(new - old)),
         ]
 
+    async def visit(self, project: str, source: str) -> Visit | None:
+        """How the last visit to a source's address went."""
+        raw = await self._state.field(self._visits(project), source)
+        return None if raw is None else Visit.model_validate_json(raw)
+
+    async def put_visit(self, project: str, source: str, visit: Visit, request: str) -> None:
+        """Note a visit."""
+        write = PutField(self._visits(project), source, visit.model_dump_json(exclude_defaults=True))
+        await self._state.apply(Step(partition_of(project), request, writes=(write,)))
+
     # Attestations.
 
     async def put_attestation(self, place: Place, name: str, attestation: dict[str, str], change: Change) -> None:
@@ -203,6 +214,9 @@ class Store:
 
     def _feeds(self, project: str) -> str:
         return self._keys.of(project, "feeds")
+
+    def _visits(self, project: str) -> str:
+        return self._keys.of(project, "visits")
 
     def _needs(self, place: Place) -> str:
         return self._keys.of(place.project, "needs", place.id)

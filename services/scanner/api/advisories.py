@@ -1,21 +1,19 @@
 """Importing advisories, and which feeds there are: an interface of our own."""
 
-import re
-
 from aiohttp import web
 
 from services.scanner.advisories.importing import Imported, Importer
 from services.scanner.advisories.knowledge import Knowledge
 from services.scanner.advisories.reading import ImportRefused
+from services.scanner.advisories.subscriptions import SOURCE, Visit
 from services.scanner.store import FeedRecord, Store
+from shared.clock import rfc3339
 from shared.http.bodies import streamed
 from shared.http.call import Call, call_of
 from shared.http.errors import Aborted, InvalidArgument
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
 from shared.state import Change, Kept, Moved
-
-_SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class AdvisoriesApi:
@@ -51,7 +49,7 @@ class AdvisoriesApi:
     async def take_in(self, request: web.Request) -> web.Response:
         """Replace the advisories of one source by those in the body."""
         project, source = request.match_info["project"], request.query.get("source", "")
-        if not _SOURCE.fullmatch(source):
+        if not SOURCE.fullmatch(source):
             raise InvalidArgument("source has 1 to 63 small letters, digits, dots, dashes and underscores.")
         before = await self._store.feed(project, source)
         try:
@@ -65,7 +63,13 @@ class AdvisoriesApi:
         """The feeds of a project."""
         project = request.match_info["project"]
         feeds = [
-            {"source": source, "feed": feed.feed, "records": feed.records, "importTime": feed.imported}
+            {
+                "source": source,
+                "feed": feed.feed,
+                "records": feed.records,
+                "importTime": feed.imported,
+                **_visited(await self._store.visit(project, source)),
+            }
             for source, feed in (await self._store.feeds(project)).items()
         ]
         snapshot = await self._knowledge.snapshot(project)
@@ -93,3 +97,11 @@ class AdvisoriesApi:
         except Moved as error:
             raise Aborted("Somebody else imported this source meanwhile.") from error
         return answer
+
+
+def _visited(visit: Visit | None) -> dict[str, object]:
+    """What is said of a feed that is fetched by itself."""
+    if visit is None:
+        return {}
+    failure = {"failures": visit.failures, "failure": visit.reason} if visit.failures else {}
+    return {"address": visit.address, "checkTime": visit.checked, "nextCheckTime": rfc3339(visit.due), **failure}

@@ -1,0 +1,78 @@
+"""What an unmodified gcloud shows of scans and attestations beside the images that they are about."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.layouts import LayoutWriter
+from tests.support.suite import Suite
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed"),
+    pytest.mark.timeout(400),
+]
+
+FLAW = {
+    "id": "CVE-2031-0001",
+    "modified": "2031-01-01T00:00:00Z",
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "hawser"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}]}],
+        }
+    ],
+    "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
+}
+METADATA = b"Metadata-Version: 2.1\nName: hawser\nVersion: 1.0\n\n"
+
+
+@pytest.fixture
+def gcloud(suite: Suite, tmp_path: Path) -> Any:
+    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+
+    def run(*arguments: str) -> Any:
+        done = subprocess.run(
+            ["gcloud", *arguments, "--format=json", "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
+
+    return run
+
+
+def test_findings_are_shown_with_their_image(suite: Suite, tmp_path: Path, gcloud: Any) -> None:
+    (tmp_path / "flaws.json").write_text(json.dumps(FLAW))
+    suite.entrepot("advisories", "import", str(tmp_path / "flaws.json"), "--source", "flaws")
+    layout = LayoutWriter(tmp_path / "layout")
+    site = "usr/lib/python3/site-packages/hawser-1.0.dist-info/METADATA"
+    digest = layout.name(layout.image([{site: METADATA}]), "v1")
+    suite.entrepot("copy", f"oci:{layout.folder}:v1", f"docker://{suite.registry}/demo/analysed/app:v1")
+    address = f"local-docker.pkg.dev/demo/analysed/app@{digest}"
+    images = ("artifacts", "docker", "images")
+    deadline = time.monotonic() + 120
+    while True:
+        shown = gcloud(*images, "describe", address, "--show-package-vulnerability")
+        found = shown.get("package_vulnerability_summary", {})
+        if found or time.monotonic() > deadline:
+            break
+    (flaw,) = found["vulnerabilities"]["CRITICAL"]
+    assert flaw["noteName"] == "projects/demo/notes/CVE-2031-0001"
+    assert flaw["vulnerability"]["packageIssue"][0]["fixedVersion"]["fullName"] == "2.0"
+    assert (found["total_vulnerability_count"], found["not_fixed_vulnerability_count"]) == (1, 0)
+    everything = gcloud(*images, "describe", address, "--show-all-metadata")
+    assert everything["discovery_summary"]["discovery"][0]["discovery"]["analysisStatus"] == "FINISHED_SUCCESS"
+    listed = gcloud(*images, "list", "local-docker.pkg.dev/demo/analysed", "--show-occurrences")
+    (image,) = [one for one in listed if one["version"] == str(digest)]
+    assert image["vuln_counts"] == {"CRITICAL": 1}
+    assert image["DISCOVERY"]
