@@ -10,15 +10,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nats.aio.client import Client
-from nats.errors import Error
-
 from shared.bus.broker import MemoryBroker, Stored
-from shared.bus.connection import ASK_SECONDS, Address, BusMetrics, connect
-from shared.bus.face import BusUnavailable, Message
+from shared.bus.connection import Address
+from shared.bus.face import Message
+from shared.bus.operator import Operator, sound
 from shared.clock import rfc3339
 
-_NO_MESSAGE = 10037
 _NO_ANSWER = "no handler ever answered"
 _GAVE_UP = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES."
 _TERMINATED = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED."
@@ -95,19 +92,16 @@ class JetStreamDeadLetters:
     """The dead letters of the real bus, as its user `operator`."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
-        self._metrics = BusMetrics("operator")
-        self._connection: Client | None = None
+        self._operator = Operator(address)
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._connection is not None:
-            await self._connection.close()
+        await self._operator.close()
 
     async def all(self, *, service: str = "", after: int = 0) -> AsyncIterator[DeadLetter]:
         """Letters in the order in which they died."""
         number = after
-        while (found := await self._stored("DEAD", {"seq": number + 1, "next_by_subj": ">"})) is not None:
+        while (found := await self._operator.message("DEAD", {"seq": number + 1, "next_by_subj": ">"})) is not None:
             number = found["seq"]
             letter = await self._letter(found)
             if letter is not None and service in {"", letter.service}:
@@ -115,7 +109,7 @@ class JetStreamDeadLetters:
 
     async def show(self, number: int) -> DeadLetter:
         """One letter."""
-        found = await self._stored("DEAD", {"seq": number})
+        found = await self._operator.message("DEAD", {"seq": number})
         letter = None if found is None else await self._letter(found)
         if letter is None:
             raise LetterUnknown(number)
@@ -124,13 +118,11 @@ class JetStreamDeadLetters:
     async def redrive(self, number: int) -> None:
         """Say it once more and take it from the dead, in this order: a crash between the two leaves a twin's id."""
         letter = await self.show(number)
-        told = await self._request(letter.subject, letter.content, {"Nats-Msg-Id": _new_id(letter)})
-        if "error" in told:
-            raise BusUnavailable(str(told["error"].get("description")))
-        await self._ask("STREAM.MSG.DELETE.DEAD", {"seq": number, "no_erase": True})
+        sound(await self._operator.request(letter.subject, letter.content, {"Nats-Msg-Id": _new_id(letter)}))
+        await self._operator.ask("STREAM.MSG.DELETE.DEAD", {"seq": number, "no_erase": True})
         if letter.reason == _NO_ANSWER and letter.stream == "JOBS":
             # A job that the server gave up stays in its queue, where nobody gets it any more.
-            await self._ask("STREAM.MSG.DELETE.JOBS", {"seq": letter.position, "no_erase": True})
+            await self._operator.ask("STREAM.MSG.DELETE.JOBS", {"seq": letter.position, "no_erase": True})
 
     async def _letter(self, found: dict[str, Any]) -> DeadLetter | None:
         subject: str = found["subject"]
@@ -155,7 +147,7 @@ class JetStreamDeadLetters:
     async def _given_up(self, found: dict[str, Any]) -> DeadLetter | None:
         """The server's own notice names the message; its content lies in the stream still."""
         notice = json.loads(base64.b64decode(found.get("data", "")))
-        original = await self._stored(notice["stream"], {"seq": notice["stream_seq"]})
+        original = await self._operator.message(notice["stream"], {"seq": notice["stream_seq"]})
         if original is None:
             return None
         return DeadLetter(
@@ -169,31 +161,6 @@ class JetStreamDeadLetters:
             position=notice["stream_seq"],
             content=base64.b64decode(original.get("data", "")),
         )
-
-    async def _stored(self, stream: str, which: dict[str, Any]) -> dict[str, Any] | None:
-        answer = await self._ask(f"STREAM.MSG.GET.{stream}", which)
-        error = answer.get("error")
-        if error and error.get("err_code") == _NO_MESSAGE:
-            return None
-        if error:
-            raise BusUnavailable(str(error.get("description")))
-        return answer["message"]
-
-    async def _ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._request(f"$JS.API.{call}", json.dumps(body).encode())
-
-    async def _request(self, subject: str, content: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        try:
-            connection = await self._connected()
-            answer = await connection.request(subject, content, timeout=ASK_SECONDS, headers=headers)
-        except (OSError, Error) as error:
-            raise BusUnavailable(f"the bus at {self._address.servers[0]} does not answer ({error})") from error
-        return json.loads(answer.data)
-
-    async def _connected(self) -> Client:
-        if self._connection is None or self._connection.is_closed:
-            self._connection = await connect(self._address, name="operator", error=self._metrics.error, endless=False)
-        return self._connection
 
 
 def _of_memory(stored: Stored) -> DeadLetter:

@@ -46,7 +46,7 @@ def test_each_owner_announces_policies_in_its_own_name_only() -> None:
         for service in SERVICES
     }
     assert {service: said for service, said in rights.items() if said} == {
-        service: [f"state.policy.{service}.*.*.*"] for service in ("identity", "registry", "attestor")
+        service: [f"state.policy.{service}.*.*.*"] for service in BY_NAME["state.policy"].said_by
     }
 
 
