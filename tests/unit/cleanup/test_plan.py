@@ -35,6 +35,62 @@ def test_durations_are_read_in_every_spelling(text: str, seconds: float) -> None
     assert seconds_of(text) == seconds
 
 
+@pytest.mark.parametrize("policy", [{"olderThan": "1d"}, {"newerThan": "1d"}])
+def test_what_is_exactly_so_old_is_neither_older_nor_newer(policy: dict[str, str]) -> None:
+    assert gone([version("a", 1)], {"p": {"action": "DELETE", "condition": policy}}) == []
+
+
+def test_a_prefix_counts_also_where_the_tag_state_is_any() -> None:
+    condition = {"tagState": "ANY", "tagPrefixes": ["nightly"]}
+    versions = [version("a", 40, "nightly-1", "v1"), version("b", 40, "v2"), version("c")]
+    assert gone(versions, {"p": {"action": "DELETE", "condition": condition}}) == ["a"]
+
+
+def test_a_keep_count_is_of_each_package_that_its_prefixes_name() -> None:
+    keep = {"action": "KEEP", "mostRecentVersions": {"keepCount": 1, "packageNamePrefixes": ["web", "mob"]}}
+    versions = [
+        version(f"{image}{days}", days, image=image) for image in ("webapp", "mobile", "batch") for days in (40, 50)
+    ]
+    assert sorted(gone(versions, {**OLD, "keep": keep})) == ["batch40", "batch50", "mobile50", "webapp50"]
+
+
+def test_keep_policies_alone_delete_nothing() -> None:
+    keep = {"action": "KEEP", "condition": {"tagState": "TAGGED"}}
+    assert planned([version("a"), version("b", 40, "v1")], {"keep": keep}) == Plan((), (), 2)
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"a": {"action": "DELETE"}},
+        {"a": {"action": "DELETE", "mostRecentVersions": {"keepCount": 1}}},
+        {"a": {"action": "KEEP", "mostRecentVersions": {"keepCount": 1}, "condition": {}}},
+        {"a": {"action": "KEEP", "mostRecentVersions": {"keepCount": 0}}},
+        {"a": {"action": "KEEP", "mostRecentVersions": {}}},
+        {"a": {"condition": {}}},
+        {"a": {"action": "DELETE", "condition": {"tagState": "UNTAGGED", "tagPrefixes": ["v"]}}},
+        {"a": {"action": "DELETE", "condition": {"tagState": "SOME"}}},
+        {"a": {"action": "DELETE", "condition": {"olderThan": "a month"}}},
+        {"a": {"action": "DELETE", "condition": {"olderThan": "-5s"}}},
+        {"a": {"action": "DELETE", "condition": {"moreStaleThan": "5s"}}},
+        {"a": {"action": "DELETE", "condition": {"tagPrefixes": [""]}}},
+        {"a": {"action": "DELETE", "condition": {}, "id": "b"}},
+        {"": {"action": "DELETE", "condition": {}}},
+        {str(number): {"action": "DELETE", "condition": {}} for number in range(11)},
+    ],
+)
+def test_policies_that_say_nothing_possible_are_refused_whole(policies: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        read_policies(policies)
+
+
+def test_policies_are_kept_in_one_spelling() -> None:
+    given_ = {"a": {"action": {"type": "Delete"}, "condition": {"tagState": "any", "olderThan": "1.5h"}}}
+    kept = {"id": "a", "action": "DELETE", "condition": {"tagState": "ANY", "olderThan": "5400s"}}
+    assert read_policies(given_)["a"].json_data() == kept
+    assert read_policies({"a": kept})["a"].json_data() == kept
+
+
 @given(st.text(max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     try:
