@@ -22,6 +22,7 @@ _GOOGLE = {
     "ONDEMANDSCANNING": "scanner",
     "BINARYAUTHORIZATION": "attestor",
     "LOGGING": "audit_log",
+    "ACCESSCONTEXTMANAGER": "identity",
     "IAM": "identity",
     "IAMCREDENTIALS": "identity",
     "CLOUDRESOURCEMANAGER": "identity",

@@ -1,0 +1,65 @@
+"""gcloud, unmodified, makes access levels and perimeters by an endpoint override."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.identity import identity
+
+pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+
+
+async def said(environment: dict[str, str], *arguments: str) -> Any:
+    """What a command answers, as JSON."""
+    process = await asyncio.create_subprocess_exec(
+        "gcloud",
+        "access-context-manager",
+        *arguments,
+        "--format=json",
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, errors.decode()
+    return json.loads(output or b"null")
+
+
+@pytest.mark.timeout(300)
+async def test_gcloud_makes_and_lists_levels_and_perimeters_and_adds_to_them(tmp_path: Path) -> None:
+    async with identity(tmp_path) as world:
+        (tmp_path / "token").write_text(await world.token())
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "CLOUDSDK_CONFIG": str(tmp_path),
+            "CLOUDSDK_CORE_PROJECT": "demo",
+            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+            "CLOUDSDK_ACCESS_CONTEXT_MANAGER_POLICY": "1",
+            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "token"),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_ACCESSCONTEXTMANAGER": str(world.client.make_url("/")),
+        }
+        (policy,) = await said(environment, "policies", "list", "--organization=1")
+        assert policy["name"] == "accessPolicies/1"
+        (tmp_path / "office.yaml").write_text("- ipSubnetworks:\n  - 192.0.2.0/24\n")
+        spec = f"--basic-level-spec={tmp_path / 'office.yaml'}"
+        await said(environment, "levels", "create", "office", "--title=Office", spec)
+        number = (await world.call("GET", "/v1/projects/demo"))[1]["projectNumber"]
+        inside = (f"--resources=projects/{number}", "--access-levels=office")
+        restricted = "--restricted-services=artifactregistry.googleapis.com"
+        await said(environment, "perimeters", "create", "production", "--title=Production", *inside, restricted)
+        more = "--add-restricted-services=logging.googleapis.com"
+        await said(environment, "perimeters", "update", "production", more)
+        (found,) = await said(environment, "perimeters", "list")
+        assert found["status"] == {
+            "resources": [f"projects/{number}"],
+            "accessLevels": ["accessPolicies/1/accessLevels/office"],
+            "restrictedServices": ["artifactregistry.googleapis.com", "logging.googleapis.com"],
+        }
+        await said(environment, "perimeters", "delete", "production", "--quiet")
+        await said(environment, "levels", "delete", "office", "--quiet")
