@@ -1,6 +1,8 @@
 """What the attestor knows of images: where they are, what their scan found, who signed them."""
 
 import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -146,16 +148,15 @@ class Evidence(_Fact):
         return base64.b64decode(self.payload, validate=True)
 
 
-class Version(BaseModel):
+@dataclass(frozen=True)
+class Version:
     """All that is known of one digest in one project."""
 
-    model_config = ConfigDict(frozen=True)
-
     digest: str
-    presences: dict[str, Presence] = {}
+    presences: Mapping[str, Presence]
     """By image, as `location/repository/image`."""
-    scan: Scan | None = None
-    evidence: dict[str, Evidence] = {}
+    scan: Scan | None
+    evidence: Mapping[str, Evidence]
 
     def presence(self, place: Place) -> Presence | None:
         """What is known of it under that image; None: never heard of."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
 
 from shared.digest import Digest
 from shared.names import PROJECT, REPOSITORY_ID
@@ -27,23 +27,13 @@ class Reference:
     tag: str = ""
     digest: str = ""
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    def parse(text: str) -> "Reference":
         """Read what a container's `image` says; raises ValueError.
 
         As for docker, a name without a host is on Docker Hub, and one with neither tag nor digest means `latest`.
         """
-        if not text or len(text) > MOST_CHARACTERS:
-            raise ValueError(f"an image reference has 1 to {MOST_CHARACTERS} characters")
-        name, at, digest = text.partition("@")
-        checked = Digest.parse(digest) if at else ""
-        name, tag = _without_tag(name)
-        host, path = _host_and_path(name)
-        if not all(_PART.fullmatch(part) for part in path.split("/")):
-            raise ValueError(f"not an image name: {text!r}")
-        if tag and not _TAG.fullmatch(tag):
-            raise ValueError(f"not a tag: {tag!r}")
-        return cls(host, path, tag or ("" if checked else "latest"), checked)
+        return _parsed(text)
 
     @property
     def name(self) -> str:
@@ -57,6 +47,22 @@ class Reference:
     def pinned(self, digest: str) -> str:
         """The same image by digest alone."""
         return f"{self.name}@{digest}"
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Reference:
+    """Pure, and remembered: a review reads each of its images several times, and the next one the same."""
+    if not text or len(text) > MOST_CHARACTERS:
+        raise ValueError(f"an image reference has 1 to {MOST_CHARACTERS} characters")
+    name, at, digest = text.partition("@")
+    checked = Digest.parse(digest) if at else ""
+    name, tag = _without_tag(name)
+    host, path = _host_and_path(name)
+    if not all(_PART.fullmatch(part) for part in path.split("/")):
+        raise ValueError(f"not an image name: {text!r}")
+    if tag and not _TAG.fullmatch(tag):
+        raise ValueError(f"not a tag: {tag!r}")
+    return Reference(host, path, tag or ("" if checked else "latest"), checked)
 
 
 def _without_tag(name: str) -> tuple[str, str]:

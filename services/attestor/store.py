@@ -133,7 +133,7 @@ class Store:
     async def tag(self, place: Place, tag: str) -> Tag | None:
         """What a tag points at."""
         raw = await self._state.field(self.tags_key(place), tag)
-        return None if raw is None else Tag.model_validate_json(raw)
+        return None if raw is None else _tag(raw)
 
     async def version(self, project: str, digest: str) -> Version:
         """All that is known of a digest."""
@@ -141,15 +141,11 @@ class Store:
         return Version(
             digest=digest,
             presences={
-                name.removeprefix(PRESENCE): Presence.model_validate_json(raw)
-                for name, raw in found.items()
-                if name.startswith(PRESENCE)
+                name.removeprefix(PRESENCE): _presence(raw) for name, raw in found.items() if name.startswith(PRESENCE)
             },
-            scan=Scan.model_validate_json(found[SCAN]) if SCAN in found else None,
+            scan=_scan(found[SCAN]) if SCAN in found else None,
             evidence={
-                name.removeprefix(EVIDENCE): Evidence.model_validate_json(raw)
-                for name, raw in found.items()
-                if name.startswith(EVIDENCE)
+                name.removeprefix(EVIDENCE): _evidence(raw) for name, raw in found.items() if name.startswith(EVIDENCE)
             },
         )
 
@@ -193,6 +189,26 @@ def _attestor(raw: str) -> Attestor:
 @lru_cache(maxsize=256)
 def _policy(raw: str) -> Policy:
     return Policy.model_validate_json(raw)
+
+
+@lru_cache(maxsize=4096)
+def _tag(raw: str) -> Tag:
+    return Tag.model_validate_json(raw)
+
+
+@lru_cache(maxsize=4096)
+def _presence(raw: str) -> Presence:
+    return Presence.model_validate_json(raw)
+
+
+@lru_cache(maxsize=1024)
+def _scan(raw: str) -> Scan:
+    return Scan.model_validate_json(raw)
+
+
+@lru_cache(maxsize=4096)
+def _evidence(raw: str) -> Evidence:
+    return Evidence.model_validate_json(raw)
 
 
 def _text(thing: Attestor | Policy) -> str:
