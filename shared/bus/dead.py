@@ -14,7 +14,9 @@ from shared.bus.broker import MemoryBroker, Stored
 from shared.bus.connection import Address
 from shared.bus.face import Message
 from shared.bus.operator import Operator, sound
+from shared.bus.streams import STREAMS, Keeps
 from shared.clock import rfc3339
+from shared.events.contracts import topic_of
 
 _NO_ANSWER = "no handler ever answered"
 _GAVE_UP = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES."
@@ -118,11 +120,28 @@ class JetStreamDeadLetters:
     async def redrive(self, number: int) -> None:
         """Say it once more and take it from the dead, in this order: a crash between the two leaves a twin's id."""
         letter = await self.show(number)
+        await self._refuse_what_was_never_said(letter)
         sound(await self._operator.request(letter.subject, letter.content, {"Nats-Msg-Id": _new_id(letter)}))
         await self._operator.ask("STREAM.MSG.DELETE.DEAD", {"seq": number, "no_erase": True})
         if letter.reason == _NO_ANSWER and letter.stream == "JOBS":
             # A job that the server gave up stays in its queue, where nobody gets it any more.
             await self._operator.ask("STREAM.MSG.DELETE.JOBS", {"seq": letter.position, "no_erase": True})
+
+    async def _refuse_what_was_never_said(self, letter: DeadLetter) -> None:
+        """A letter is written by who could not take the message, and said again in the name of who said it.
+
+        So it must be what its stream holds, where more hear it than who wrote it. Raises LetterUnknown.
+        """
+        topic = topic_of(letter.subject)
+        if topic is None:
+            raise LetterUnknown(f"{letter.number} is of no topic")
+        stream = topic.event.stream
+        if STREAMS[stream].keeps is Keeps.WORK:
+            return
+        original = await self._operator.message(stream, {"seq": letter.position})
+        said = original and (original["subject"], base64.b64decode(original.get("data", "")))
+        if said != (letter.subject, letter.content):
+            raise LetterUnknown(f"{letter.number} is not what {stream} holds at {letter.position}, or holds no longer")
 
     async def _letter(self, found: dict[str, Any]) -> DeadLetter | None:
         subject: str = found["subject"]

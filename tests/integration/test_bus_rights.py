@@ -12,9 +12,11 @@ from prometheus_client import CollectorRegistry
 from infra.nats.provision import Act, Provisioner, provision
 from infra.nats.topology import ADMINISTRATOR, Topology
 from shared.bus import Message
+from shared.bus.dead import LetterUnknown
 from shared.bus.jetstream import Options
 from shared.clock import SystemClock
 from shared.events.contracts import SERVICES, TOPICS
+from shared.events.images import ImageUntagged
 from shared.events.states import Binding, GroupState, PolicyState
 from shared.identity.directory import Directory
 from tests.support.bus import NatsWorld, a_nats_world, until
@@ -150,6 +152,25 @@ async def test_a_service_puts_to_the_dead_letters_only_what_it_hears(bus: NatsWo
         assert await _refused(bus, "registry", subject)
     assert not await _refused(bus, "registry", "dead.registry.referrer.requested.acme._.web")
     assert await _refused(bus, "operator", "state.policy.identity.acme._.projects%2Facme")
+
+
+async def test_a_dead_letter_that_nobody_ever_said_is_not_said_again(bus: NatsWorld) -> None:
+    event = ImageUntagged(project="acme", repository="web", image="app", tag="v1", digest="sha256:0")
+    real, forged = said(event, cause="real"), said(event, cause="forged")
+    await bus.bus("registry").publisher.publish([real])
+    client = await bus.client("cleanup")
+    for position in ("1", "77"):
+        headers = {"Entrepot-Stream": "EVENTS", "Entrepot-Number": position, "Entrepot-Service": "cleanup"}
+        await client.request(f"dead.cleanup.{forged.subject}", forged.content, headers=headers, timeout=2)
+    letters = bus.dead()
+    for number in (1, 2):
+        assert (await letters.show(number)).content == forged.content
+        with pytest.raises(LetterUnknown):
+            await letters.redrive(number)
+    headers = {"Entrepot-Stream": "EVENTS", "Entrepot-Number": "1", "Entrepot-Service": "cleanup"}
+    await client.request(f"dead.cleanup.{real.subject}", real.content, headers=headers, timeout=2)
+    await letters.redrive(3)
+    assert await bus.stored("EVENTS") == [real.subject] * 2
 
 
 # Upgrades.

@@ -1,5 +1,6 @@
 """Who owns the policies of a resource, and how what earlier versions said is read today."""
 
+import asyncio
 import importlib
 import re
 from typing import Any
@@ -11,8 +12,15 @@ from hypothesis import strategies as st
 
 from shared.bus import Reject
 from shared.bus.fates import Arrival, read
+from shared.bus.memory import MemoryBus
+from shared.clock import SystemClock, SystemIds
+from shared.events import Draft
 from shared.events.earlier import OUTDATED, is_outdated, today
 from shared.events.states import OWNERS, PolicyState, owner_of
+from shared.names import partition_of
+from shared.relay import Relay
+from shared.state import Step
+from shared.state.memory import MemoryState
 from tests.support.events import said
 from tests.support.parts import memory_parts
 
@@ -75,7 +83,7 @@ def test_whatever_is_asked_has_an_owner_of_the_table_or_none(parts: list[str]) -
     assert PolicyState(project="acme", full_name=name).subject().count(".") == 5
 
 
-@pytest.mark.parametrize("service", ["identity", "registry", "attestor"])
+@pytest.mark.parametrize("service", sorted(set(OWNERS.values())))
 def test_policies_are_set_where_their_owner_answers(service: str) -> None:
     app = importlib.import_module(f"services.{service}.app").build(memory_parts(service).parts).app
     paths = [route.resource.canonical for route in app.router.routes() if route.resource is not None]
@@ -119,3 +127,23 @@ def test_every_policy_of_version_1_finds_its_way(project: str, resource: str) ->
     policy = PolicyState(project=project, full_name=f"projects/{project}/attestors/{resource}")
     heard = read(Arrival(*today(*old(policy, "/services/attestor"))), {PolicyState.topic: PolicyState})
     assert heard.event == policy
+
+
+async def test_what_lay_in_an_outbox_at_an_upgrade_is_said_as_it_is_today() -> None:
+    clock, ids = SystemClock(), SystemIds()
+    state = MemoryState("registry", clock.monotonic)
+    bus = MemoryBus("registry", clock)
+    policy = PolicyState(project="acme", full_name=REPOSITORY)
+    subject, content = old(policy)
+    envelope = {name: value for name, value in orjson.loads(content).items() if name not in {"sequence", "generation"}}
+    left = Draft("id", policy.topic, policy.stream, "acme", subject, orjson.dumps(envelope))
+    await state.apply(Step(partition_of("acme"), "request", drafts=(left,), counter="policy"))
+    relay = asyncio.create_task(Relay(state, bus.publisher, clock, ids).run())
+    async with asyncio.timeout(10):
+        while not bus.broker.messages("STATE"):  # noqa: ASYNC110 - the bus in memory tells nobody
+            await asyncio.sleep(0.01)
+    relay.cancel()
+    await asyncio.gather(relay, return_exceptions=True)
+    (stored,) = bus.broker.messages("STATE")
+    heard = read(Arrival(stored.subject, stored.content), {PolicyState.topic: PolicyState})
+    assert (stored.subject, heard.event, heard.generation) == (policy.subject(), policy, 1)
