@@ -71,6 +71,11 @@ class ImageStore:
         self._uses: dict[str, _Use] = {}
         self._clearing = asyncio.Lock()
 
+    @property
+    def in_use(self) -> int:
+        """How many images somebody waits for or runs."""
+        return len(self._uses)
+
     @asynccontextmanager
     async def use(self, reference: Reference, project: str) -> AsyncGenerator[StepImage]:
         """The image, pulled if need be, for a build of a project. Raises ImageUnavailable or LayerRefused.

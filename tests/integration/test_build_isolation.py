@@ -23,7 +23,7 @@ from tests.support.workbench import ADA, BUSYBOX_IMAGE, NEEDED, Workbench, busyb
 pytestmark = NEEDED
 
 MIB = 1024 * 1024
-PYTHON_IMAGE = ("demo/tools/python", "1")
+PYTHON_IMAGE: tuple[str, str] = ("demo/tools/python", "1")
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the range of ids and control groups need root")
 

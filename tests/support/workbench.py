@@ -48,7 +48,7 @@ PROGRAMS = (
     "unshare",
 )
 
-BUSYBOX_IMAGE = ("demo/tools/busybox", "1")
+BUSYBOX_IMAGE: tuple[str, str] = ("demo/tools/busybox", "1")
 
 NEEDED = [
     pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed (package busybox-static)"),

@@ -78,12 +78,13 @@ class Confinement:
 
     def command(self, program: Sequence[str]) -> list[str]:
         """The words that run `program` so."""
-        within = self.users.enter()
-        first, second = ([], within) if self.users.privileged else (within, [])
-        net = ["nsenter", f"--net={self.network}"] if self.network else []
+        if self.users.privileged:
+            first, second = (["nsenter", f"--net={self.network}"] if self.network else []), self.users.enter()
+        else:
+            first, second = self.users.enter(self.network), []
         etc = str(self.etc) if self.etc else ""
         return [
-            *("setpriv", "--pdeathsig", "KILL", *first, *net),
+            *("setpriv", "--pdeathsig", "KILL", *first),
             *("unshare", "--mount", "--propagation", "private", "sh", "-c", _VIEW, "sh", str(self.view), etc),
             *(*map(str, self.groups), "--", *map(str, self.folders), "--"),
             *(*second, "unshare", *([] if self.network else ["--net"]), "--mount", "--pid", "--ipc", "--uts"),

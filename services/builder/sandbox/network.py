@@ -189,11 +189,12 @@ class Networks:
         if not doors:
             return
         ours, theirs = socket.socketpair()
-        within = [] if self.users.privileged else self.users.enter()
+        at = network.namespace
+        within = ["nsenter", f"--net={at}"] if self.users.privileged else self.users.enter(at)
         words = [word for address, door in zip(addresses, doors, strict=True) for word in (address, str(door.port))]
         with ours, theirs:
             process = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", *within, "nsenter", f"--net={network.namespace}"),
+                *("setpriv", "--pdeathsig", "KILL", *within),
                 *(sys.executable, "-I", "-S", "-c", _LISTEN, str(theirs.fileno()), *words),
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),

@@ -54,9 +54,13 @@ class Users:
             raise NoRuntime(f"no user namespace can be made here ({refused}): {_ADVICE}") from None
         return cls(descriptor, ids.first, ids.count, privileged)
 
-    def enter(self) -> list[str]:
-        """The words before a command that make it run as root in there, and end with its parent."""
-        return [*self._entering(), "setpriv", *self._groups(), "--pdeathsig", "KILL"]
+    def enter(self, network: str = "") -> list[str]:
+        """The words before a command that make it run as root in there, and end with its parent.
+
+        In a network of this namespace, where one is named: from inside, descriptors of the worker are out of reach.
+        """
+        net = [f"--net={network}"] if network else []
+        return [*self._entering(), *net, "setpriv", *self._groups(), "--pdeathsig", "KILL"]
 
     def give(self, *paths: Path) -> None:
         """Make files or folders of the worker's belong to root in there."""
