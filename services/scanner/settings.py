@@ -34,10 +34,10 @@ class ScannerSettings(BaseModel):
     """How long between two visits to an address."""
     feed_visit_seconds: float = Field(default=900, gt=0)
     """How long a visit may take."""
-    clear_seconds: float = Field(default=6 * 3600, gt=0)
+    clear_seconds: float = Field(default=3 * 3600, gt=0)
     """How often objects are looked for that nothing stands on any more."""
-    clear_unused_seconds: float = Field(default=3600, ge=0)
-    """For how long an object must have been unused before it goes."""
+    clear_unused_seconds: float = Field(default=6 * 3600, ge=0)
+    """For how long an object must have been unused before it goes: events that name it may still be on their way."""
     image_layers: int = Field(default=1000, gt=0, le=4000)
     """Different layers that an image may have, or all images of an index together."""
     image_unpacked: int = Field(default=128 * 1024 * MIB, gt=0)

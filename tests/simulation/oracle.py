@@ -233,6 +233,8 @@ class _Consumers:
         if lives:
             found = record.get("result", {}).get("counts", {})
             _expect(found == self._counts(digest), f"the scanner found {found} in {digest}")
+            stands = record.get("result", {}).get("findings", "")
+            _expect(not stands or stands in self.world.bucket.objects, f"the findings of {digest} were cleared")
 
     def _judge_cleanup(self, digest: str, *, lives: bool) -> None:
         record = orjson.loads(self._hash("cleanup", "versions", "local", REPOSITORY).get(f"{NAME}@{digest}", "{}"))
