@@ -1,12 +1,14 @@
 """What others ask of the registry through the bus; each job runs twice here, because it may."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from shared.bus import Reject
 from shared.events.cleanups import CleanupRequested, Doomed
 from shared.events.images import ReferrerRequested
+from shared.state import Step
 from tests.support.images import digest_of
 from tests.support.registry import INDEX, NAME, SCANNER, RegistryClient, artifact, index_of, small_image
 
@@ -126,6 +128,29 @@ async def test_a_referrer_stays_as_long_as_its_subject(oci: RegistryClient) -> N
     assert (await oci.call("HEAD", f"{MANIFESTS}/{digest_of(referrer)}")).status == 200
     await clean(oci, both)
     assert (await oci.call("HEAD", f"{MANIFESTS}/{digest_of(referrer)}")).status == 404
+
+
+async def test_a_referrer_stays_whose_subject_is_pushed_again_in_the_moment_of_its_deletion(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_image()
+    await oci.push(image)
+    await oci.blob(b"{}")
+    referrer = artifact(image.manifest)
+    await oci.manifest(referrer)
+    assert (await oci.call("DELETE", f"{MANIFESTS}/{image.digest}")).status == 202
+    state = oci.parts.parts.state
+    apply = state.apply
+
+    async def overtaken(step: Step) -> Any:
+        monkeypatch.setattr(state, "apply", apply)
+        await oci.push(image)
+        return await apply(step)
+
+    monkeypatch.setattr(state, "apply", overtaken)
+    await clean(oci, [(digest_of(referrer), generation(oci, digest_of(referrer)))])
+    assert state.apply == apply
+    assert (await oci.call("HEAD", f"{MANIFESTS}/{digest_of(referrer)}")).status == 200
 
 
 async def test_a_job_that_makes_no_sense_is_for_the_dead_letters(oci: RegistryClient) -> None:
