@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,26 @@ def test_the_range_is_that_of_the_account_where_it_has_one(tmp_path: Path) -> No
     (tmp_path / "subuid").write_text("bob:100000:65536\nentrepot:300000:70000\n")
     assert range_of("", tmp_path / "subuid") == Range(300_000, 70_000)
     assert range_of("500000:65536", tmp_path / "subuid") == Range(500_000, 65_536)
+
+
+def test_where_no_user_namespace_can_be_made_the_builder_says_who_must_allow_it() -> None:
+    program = (
+        "import asyncio\nfrom services.builder.errors import NoRuntime\n"
+        "from services.builder.sandbox import Users\n"
+        "try:\n    asyncio.run(Users.open())\nexcept NoRuntime as said:\n    print(said)\n"
+    )
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    ran = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if not ran.stdout:
+        pytest.skip(f"no user namespace to try it in: {ran.stderr[-200:]}")
+    assert "no user namespace can be made here" in ran.stdout
+    assert "user.max_user_namespaces" in ran.stdout
 
 
 def test_groups_of_the_unified_hierarchy_are_told_their_limits(tmp_path: Path) -> None:
