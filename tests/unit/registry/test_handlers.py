@@ -133,8 +133,9 @@ async def test_a_referrer_stays_as_long_as_its_subject(oci: RegistryClient) -> N
 async def test_a_referrer_stays_whose_subject_is_pushed_again_in_the_moment_of_its_deletion(
     oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = small_image()
+    image, other = small_image(), small_image("other")
     await oci.push(image)
+    await oci.push(other)
     await oci.blob(b"{}")
     referrer = artifact(image.manifest)
     await oci.manifest(referrer)
@@ -145,6 +146,7 @@ async def test_a_referrer_stays_whose_subject_is_pushed_again_in_the_moment_of_i
     async def overtaken(step: Step) -> Any:
         monkeypatch.setattr(state, "apply", apply)
         await oci.push(image)
+        await oci.call("DELETE", f"{MANIFESTS}/{other.digest}")  # there are as many versions as before
         return await apply(step)
 
     monkeypatch.setattr(state, "apply", overtaken)
