@@ -82,4 +82,4 @@ async def in_a_thread(work: Callable[[], T]) -> T:
 
 def rfc3339(timestamp: float) -> str:
     """A Unix timestamp as Google's JSON and CloudEvents write it: UTC, microseconds, `Z`."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

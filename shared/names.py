@@ -20,6 +20,7 @@ def partition_of(project: str) -> str:
     return f"{zlib.crc32(project.encode()) % PARTITIONS:02d}"
 
 
+@lru_cache(maxsize=4096)
 def subject_token(text: str) -> str:
     """`text` as one token of a bus subject; `_` where there is none."""
     if not text:

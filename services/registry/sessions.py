@@ -6,7 +6,6 @@ hashed so far stands in it, the bytes are staged in the bucket.
 
 import base64
 import binascii
-import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import Self
@@ -54,7 +53,7 @@ class Session:
     def seal(self, key: bytes) -> str:
         """This session as text that nobody without the key can write."""
         content = orjson.dumps(self)
-        signature = hmac.digest(key, content, hashlib.sha256)
+        signature = hmac.digest(key, content, "sha256")
         return base64.urlsafe_b64encode(signature + content).decode().rstrip("=")
 
     @classmethod
@@ -62,7 +61,7 @@ class Session:
         """Read what `seal` wrote; raises UploadUnknown for anything else."""
         signed = _decoded(text)
         signature, content = signed[:_SIGNATURE], signed[_SIGNATURE:]
-        if not hmac.compare_digest(signature, hmac.digest(key, content, hashlib.sha256)):
+        if not hmac.compare_digest(signature, hmac.digest(key, content, "sha256")):
             raise UploadUnknown("there is no such upload")
         return cls(**orjson.loads(content))
 

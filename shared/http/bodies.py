@@ -58,8 +58,10 @@ async def streamed(request: web.Request, stall: float = STALL_SECONDS) -> AsyncI
     """The body in pieces as they come. Raises Unavailable when the sender falls silent or goes away."""
     try:
         while not request.content.at_eof():
-            async with asyncio.timeout(stall):
-                piece = await request.content.readany()
+            piece = request.content.read_nowait()  # most small bodies have come with their headers
+            if not piece:
+                async with asyncio.timeout(stall):
+                    piece = await request.content.readany()
             if piece:
                 yield piece
     except TimeoutError as error:

@@ -1,6 +1,7 @@
 """How state keys are written: partition tag, service, kind, then what they are about."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shared.names import PARTITIONS, partition_of, path_token
 
@@ -17,7 +18,7 @@ class Keys:
 
     def at(self, partition: str, kind: str, *parts: str) -> str:
         """The key of a record of a partition."""
-        return ":".join((f"{{{partition}}}", self.service, kind, *map(path_token, parts)))
+        return _written(partition, self.service, kind, parts)
 
     def lane(self, partition: str, stream: str) -> str:
         """The outbox lane of one partition for one stream."""
@@ -26,3 +27,9 @@ class Keys:
     def all_partitions(self) -> list[str]:
         """Every partition tag."""
         return [f"{number:02d}" for number in range(PARTITIONS)]
+
+
+@lru_cache(maxsize=16_384)
+def _written(partition: str, service: str, kind: str, parts: tuple[str, ...]) -> str:
+    """Kept: one push names the same keys again and again, to look, to check and to write."""
+    return ":".join((f"{{{partition}}}", service, kind, *map(path_token, parts)))

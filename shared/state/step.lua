@@ -73,13 +73,14 @@ for _, check in ipairs(checks) do
 end
 
 local needs = {put = 'string', put_field = 'hash', drop_field = 'hash', add = 'hash', index = 'zset', unindex = 'zset'}
-local dropped = {}
+local dropped, kinds = {}, {}
 for _, write in ipairs(writes) do
   local code, key = write[1], key_of(write, 2)
   if code == 'drop' then
     dropped[key] = true
   elseif not dropped[key] then
-    local kind = redis.call('TYPE', key).ok
+    local kind = kinds[key] or redis.call('TYPE', key).ok
+    kinds[key] = kind
     if kind ~= 'none' and kind ~= needs[code] then
       return {'wrong', key .. ' is a ' .. kind}
     end
@@ -105,14 +106,30 @@ local does = {
     end
   end,
   drop = function(key) redis.call('DEL', key) end,
-  put_field = function(key, field, value) redis.call('HSET', key, field, value) end,
   drop_field = function(key, field) redis.call('HDEL', key, field) end,
   add = function(key, field, by) redis.call('HINCRBY', key, field, by) end,
   index = function(key, member, score) redis.call('ZADD', key, score, member) end,
   unindex = function(key, member) redis.call('ZREM', key, member) end,
 }
-for _, write in ipairs(writes) do
-  does[write[1]](key_of(write, 2), write[3], write[5] == '1' and generation or write[4])
+local function value_of(write)
+  return write[5] == '1' and generation or write[4]
+end
+local number = 1
+while number <= #writes do
+  local write = writes[number]
+  if write[1] == 'put_field' then
+    -- Fields of one hash that follow each other are set, and written to the file, as one command.
+    local fields = {}
+    repeat
+      fields[#fields + 1], fields[#fields + 2] = writes[number][3], value_of(writes[number])
+      number = number + 1
+      local more = writes[number]
+    until not more or more[1] ~= 'put_field' or more[2] ~= write[2] or #fields >= 1000
+    redis.call('HSET', key_of(write, 2), unpack(fields))
+  else
+    does[write[1]](key_of(write, 2), write[3], value_of(write))
+    number = number + 1
+  end
 end
 
 for _, draft in ipairs(drafts) do
