@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.embedded.ports import VALKEY
-from tests.performance import events
+from infra.embedded.ports import NATS, VALKEY
+from tests.performance import events, listing, mixed
 from tests.performance.peer import docker_registry, free_base
 from tests.performance.rows import Row, Target, prepare, rows
-from tests.performance.table import line, page
+from tests.performance.table import Alone, line, page
 from tests.support import suite as suites
 from tests.support.twins import started as started_twins
 from tests.support.twins import twin_of
@@ -111,14 +111,21 @@ def main() -> None:
     with docker_registry() as peer_port, suite() as started, second_registry(started) as second:
         peer = Target(PEER, [peer_port], [], "bench/image", {})
         bearer = {"Authorization": f"Bearer {started.token()}"}
-        ours = Target(OURS, [started.base, second], [started.base + VALKEY], "demo/bench/image", bearer)
+        valkey, beside = started.base + VALKEY, {"Valkey": started.base + VALKEY, "NATS": started.base + NATS}
+        ours = Target(OURS, [started.base, second], [valkey], "demo/bench/image", bearer, beside)
         asyncio.run(compare(table, peer, ours, options.rounds))
         if options.only:
             print("\n".join(line(row, PEER, OURS) for row in table))
             return
-        latency = asyncio.run(listen(ours, started.data))
+        seconds = 10.0 if options.quick else 60.0
+        alone = Alone(
+            asyncio.run(listen(ours, started.data)),
+            asyncio.run(listing.measure(ours, started.data, valkey, rounds=options.rounds, count=1000)),
+            asyncio.run(mixed.measure(ours, seconds)),
+            seconds,
+        )
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    text = page(table, PEER, OURS, latency, f"{machine}, {options.rounds} rounds")
+    text = page(table, PEER, OURS, alone, f"{machine}, {options.rounds} rounds")
     print(text)
     if options.write:
         Path("docs/performance.md").write_text(text)

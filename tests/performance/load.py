@@ -43,6 +43,22 @@ class Connection:
             await self._writer.drain()
         return await self._answer(verb, keep=keep)
 
+    async def stream(self, verb: str, path: str, body: bytes, piece: int) -> Answer:
+        """One request whose body has no length and comes in chunks of `piece` bytes."""
+        assert self._writer is not None
+        head = (
+            f"{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{self._fixed}Transfer-Encoding: chunked\r\n\r\n"
+        )
+        self._writer.write(head.encode())
+        view = memoryview(body)
+        for start in range(0, len(body), piece):
+            part = view[start : start + piece]
+            self._writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+            if start % PIECE == 0:
+                await self._writer.drain()
+        self._writer.write(b"0\r\n\r\n")
+        return await self._answer(verb, keep=True)
+
     async def close(self) -> None:
         """Hang up."""
         if self._writer is not None:
@@ -117,6 +133,18 @@ async def push_blob(connection: Connection, name: str, content: bytes) -> str:
         "PUT", f"{place}{joint}digest={digest}", content, {"Content-Type": "application/octet-stream"}
     )
     must(stored, 201)
+    return digest
+
+
+async def push_in_chunks(connection: Connection, name: str, content: bytes) -> str:
+    """As docker: POST, one PATCH of unknown length in chunks of 32 KiB, and a PUT with nothing; returns the digest."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    begun = await connection.call("POST", f"/v2/{name}/blobs/uploads/")
+    must(begun, 202)
+    patched = await connection.stream("PATCH", path_of(begun.headers["location"]), content, 32 * 1024)
+    must(patched, 202)
+    place = path_of(patched.headers["location"])
+    must(await connection.call("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}"), 201)
     return digest
 
 

@@ -1,8 +1,11 @@
 """The page that a run of the benchmark becomes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tests.performance.events import Latency
+from tests.performance.listing import LARGE, SMALL, Pages
+from tests.performance.mixed import CLIENTS, PUSHERS, Mixed
 from tests.performance.rows import Row
 
 _PAGE = """# Performance
@@ -21,6 +24,16 @@ requests per second say more about the machine than about the program, so they a
 |---|---|---|---|---|
 {rows}
 
+{apart}
+
+## Ours alone
+
+- A page of 100 tags out of the middle of {large:,} costs {large_page:.0f} µs, a page of 100 out of {small}
+  {small_page:.0f} µs: {pages:.2f} times as much, round by round.
+- {clients} clients, {pushers} of which push and the others ask for manifests, for {seconds:.0f} s: {gets:,} manifests
+  and {pushes:,} pushes, {errors} errors; half of the manifests within {middle:.1f} ms, 99 of 100 within {slow:.1f} ms,
+  {spread:.1f} times as long.
+
 ## Events
 
 From the answer to a push (a small image with a dpkg database) to `scan.completed` at a subscriber outside: median
@@ -33,9 +46,36 @@ compare the two columns of one row, and trust only large differences. Nothing he
 """
 
 
-def page(table: Sequence[Row], peer: str, ours: str, latency: Latency, machine: str) -> str:
+@dataclass(frozen=True)
+class Alone:
+    """What was measured of ours alone."""
+
+    latency: Latency
+    pages: Pages
+    mixed: Mixed
+    seconds: float
+    """For how long the mixed load ran."""
+
+
+def page(table: Sequence[Row], peer: str, ours: str, alone: Alone, machine: str) -> str:
     """The whole page as Markdown."""
+    latency, pages, mixed = alone.latency, alone.pages, alone.mixed
     return _PAGE.format(
+        apart="\n".join(_apart(row) for row in table if row.settle),
+        large=LARGE,
+        small=SMALL,
+        large_page=pages.large,
+        small_page=pages.small,
+        pages=pages.ratio,
+        clients=CLIENTS,
+        pushers=PUSHERS,
+        seconds=alone.seconds,
+        gets=len(mixed.gets),
+        pushes=mixed.pushes,
+        errors=len(mixed.errors),
+        middle=mixed.median * 1000,
+        slow=mixed.p99 * 1000,
+        spread=mixed.p99 / mixed.median,
         machine=machine,
         peer=peer,
         ours=ours,
@@ -44,6 +84,12 @@ def page(table: Sequence[Row], peer: str, ours: str, latency: Latency, machine: 
         highest=latency.highest * 1000,
         rate=latency.scans_per_second,
     )
+
+
+def _apart(row: Row) -> str:
+    """What a row set going elsewhere; Valkey's part is that of all services, which hear of the push."""
+    parts = [f"{name} {row.median(name):.0f} {row.unit}" for name in ("Valkey", "NATS") if name in row.costs]
+    return f"Of the row \"{row.title}\": {', '.join(parts)}; Valkey's is counted above, NATS' is not."
 
 
 def line(row: Row, peer: str, ours: str) -> str:
