@@ -165,6 +165,7 @@ def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
         f"  {entrepot} status{where}",
         f"  {entrepot} events tail{where}",
         f"  {entrepot} copy{where} oci:FOLDER docker://{host}/{services.PROJECT}/web/app:1",
+        f'  eval "$({entrepot} env docker{where})" && docker push {host}/{services.PROJECT}/web/app:1',
         f'  eval "$({entrepot} env gcloud{where})" && gcloud artifacts repositories list --location=local',
     ]
     return "\n".join(lines)
