@@ -76,3 +76,23 @@ def test_findings_are_shown_with_their_image(suite: Suite, tmp_path: Path, gclou
     (image,) = [one for one in listed if one["version"] == str(digest)]
     assert image["vuln_counts"] == {"CRITICAL": 1}
     assert image["DISCOVERY"]
+
+
+def test_an_attestation_made_by_gcloud_is_listed_also_under_its_note(suite: Suite, tmp_path: Path, gcloud: Any) -> None:
+    note = {"attestation": {"hint": {"humanReadableName": "release desk"}}}
+    suite.call("scanner", "v1/projects/demo/notes?noteId=releases", note)
+    image = f"registry.example.org/demo/analysed/app@sha256:{'7' * 64}"
+    (tmp_path / "signature").write_bytes(b"\x00\xffsigned")
+    attestations = ("container", "binauthz", "attestations")
+    made = gcloud(
+        *attestations,
+        "create",
+        f"--artifact-url={image}",
+        "--note=projects/demo/notes/releases",
+        f"--signature-file={tmp_path / 'signature'}",
+        "--public-key-id=urn:key",
+    )
+    assert made in gcloud(*attestations, "list", f"--artifact-url={image}")
+    found = suite.call("scanner", "v1/projects/demo/notes/releases/occurrences")["occurrences"]
+    assert [one["name"] for one in found] == [made["name"]]
+    assert found[0]["attestation"]["signatures"][0]["signature"] == "AP9zaWduZWQ="
