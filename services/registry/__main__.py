@@ -5,8 +5,8 @@ from shared.process import run
 
 
 def main() -> None:
-    """Run until told to stop. asyncio has the sendfile that downloads want; uvloop has none."""
-    run("registry", build, loop="asyncio")
+    """Run until told to stop."""
+    run("registry", build)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,13 @@ class Counter:
         """Whether a call may do something. The only place where that is decided, for the lane as for the handlers."""
         return self.directory.decide(caller, permission, resource)
 
+    def caught(self, caller: Caller, ip: str, route_method: str, permission: str, resource: str) -> Sequence[Caught]:
+        """The perimeters that would not let in a call which the policies allow, those that are only tried first."""
+        if not self.directory.fenced(resource):
+            return ()
+        called = Called(ip, service_name(self.service, permission), permission, route_method)
+        return self.directory.caught(caller, resource, called)
+
     def records(self, route: Route, resource: str, caller: Caller) -> bool:
         """Whether a read by this caller is to be noted in the audit log."""
         if self.journal is None or route.audit not in _READS:
@@ -126,11 +133,7 @@ class Call:
         raise error
 
     def _caught(self, permission: str, resource: str) -> Sequence[Caught]:
-        counter = self.counter
-        if not counter.directory.fenced(resource):
-            return ()
-        api = service_name(counter.service, permission)
-        return counter.directory.caught(self.caller, resource, Called(self.ip, api, permission, self.route.method))
+        return self.counter.caught(self.caller, self.ip, self.route.method, permission, resource)
 
     def _stop_at_fences(self, permission: str, resource: str) -> None:
         """Note what a perimeter would not let in; raise PermissionDenied where it is enforced."""

@@ -97,7 +97,7 @@ class Lane:
         if not ready.heard_all():
             return False
         caller = self._caller(asked.token)
-        if caller is None or not self._lets_in(caller, asked):
+        if caller is None or not self._lets_in(caller, asked) or self._is_caught(caller, asked, place):
             return False
         who = caller.member
         if caller.anonymous:
@@ -135,10 +135,17 @@ class Lane:
         route, glance, counter = asked.declared.route, asked.glance, self._parts.counter
         return (
             counter.ruling(caller, route.permission, glance.resource).allowed
-            and not counter.directory.fenced(glance.resource)
             and glance.reaches(caller)
             and not counter.records(route, glance.resource, caller)
         )
+
+    def _is_caught(self, caller: Caller, asked: Asked, place: Place) -> bool:
+        """Whether a perimeter is against it, if only to try: that is noted by the middleware."""
+        route, resource, counter = asked.declared.route, asked.glance.resource, self._parts.counter
+        if not counter.directory.fenced(resource):
+            return False
+        ip = self._parts.origins(Head(asked.headers, place.remote))
+        return bool(counter.caught(caller, ip, route.method, route.permission, resource))
 
 
 class _LaneCall:

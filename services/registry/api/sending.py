@@ -1,11 +1,11 @@
 """Sending a blob: from a file by the kernel where there is one, in small pieces where there is none."""
 
-import asyncio
 from io import BufferedReader
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from services.registry.api.kernel import send_file, takes_files
 from services.registry.holdings import Held
 from services.registry.ranges import Span, Unsatisfiable, asked
 from shared.blobs import BlobMissing, Blobs
@@ -44,9 +44,9 @@ async def _stream(
     request: web.Request, response: web.StreamResponse, blobs: Blobs, held: Held, span: Span
 ) -> web.StreamResponse:
     response.content_length = span.size
-    path = blobs.path(held.object)
+    path, transport = blobs.path(held.object), request.transport
     try:
-        if path is not None and span.size:
+        if path is not None and span.size and transport is not None and takes_files(transport):
             return await _send_file(request, response, path, span)
         return await _send_pieces(request, response, blobs, held, span)
     except ConnectionError:
@@ -61,8 +61,7 @@ async def _send_file(request: web.Request, response: web.StreamResponse, path: P
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        # Where the loop has no sendfile it reads and writes in pieces by itself.
-        await asyncio.get_running_loop().sendfile(transport, file, span.start, span.size)
+        await send_file(transport, request.writer.drain, file, span.start, span.size)
         await response.write_eof()
     return response
 
