@@ -142,8 +142,17 @@ async def opened(folder: Path, images: Mapping[tuple[str, str], Image], **settin
         relaying = asyncio.create_task(relay.run())
         async with client_of(service, made.parts) as client:
             yield Workbench(made, client, folder, host, registry)
+            for _ in range(400):
+                if _put_away(folder / "builds"):
+                    break
+                await asyncio.sleep(0.05)
         relaying.cancel()
         await asyncio.gather(relaying, return_exceptions=True)
+
+
+def _put_away(builds: Path) -> bool:
+    """Whether the worker has put away what builds left, which it does for a cancelled one after its end."""
+    return not builds.exists() or not any(builds.iterdir())
 
 
 def _on_real_time(made: MemoryParts) -> MemoryParts:

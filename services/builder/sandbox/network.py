@@ -88,9 +88,10 @@ class Network:
                 os.close(descriptor)
         self.lifeline = self.descriptor = -1
         if self.slirp is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.slirp.kill()
-            await self.slirp.wait()
+            if self.slirp.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self.slirp.kill()
+            await asyncio.shield(self.slirp.wait())
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,13 @@ class Networks:
         """Start slirp4netns for the network of a process. It ends when its lifeline, or this worker, does."""
         ready, tell = os.pipe()
         held, network.lifeline = os.pipe()
-        within = [] if self.users.privileged else [f"--userns-path=/proc/{inside}/ns/user"]
+        # Its own sandbox wants to be root: of this machine, or of the namespace.
+        within = [] if self.users.privileged else self.users.enter()
         try:
             slirp = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", self.slirp, "--configure", "--mtu=65520"),
+                *("setpriv", "--pdeathsig", "KILL", *within, self.slirp, "--configure", "--mtu=65520"),
                 *("--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"),
-                *(f"--ready-fd={tell}", f"--exit-fd={held}", *within),
+                *(f"--ready-fd={tell}", f"--exit-fd={held}"),
                 *("--netns-type=path", f"/proc/{inside}/ns/net", "tap0"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -180,9 +182,8 @@ class Networks:
         network.slirp = slirp
         with os.fdopen(ready, "rb") as waiting:
             if await asyncio.to_thread(waiting.read, 1) != b"1":
-                assert slirp.stderr is not None  # noqa: S101 - it was asked for
-                said = (await slirp.stderr.read()).decode(errors="replace").strip().rpartition("\n")[2]
-                raise OSError(f"slirp4netns: {said[-300:]}")
+                _, said = await slirp.communicate()
+                raise OSError(f"slirp4netns: {said.decode(errors='replace').strip()[-300:]}")
 
     async def _serve(self, network: Network, addresses: Sequence[str], doors: Sequence[Door]) -> None:
         """Open the doors: sockets that listen in the network, answered from out here."""
