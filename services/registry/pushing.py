@@ -3,10 +3,8 @@
 Racing pushers all succeed: the step is decided anew when a tag, a blob or the version has changed in between.
 """
 
-import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.errors import NameUnknown, ReferencesUnknown
@@ -22,9 +20,24 @@ from shared.blobs import BlobMissing, Blobs
 from shared.clock import rfc3339
 from shared.events import Event
 from shared.names import manifest_object
-from shared.state import STAMP, Add, Check, FieldIs, Index, IsMember, NotMember, Put, PutField, Unindex, ValueIs, Write
-
-T = TypeVar("T")
+from shared.state import (
+    STAMP,
+    Add,
+    Check,
+    FieldIs,
+    FieldOf,
+    FieldsOf,
+    Index,
+    IsMember,
+    MemberOf,
+    NotMember,
+    Put,
+    PutField,
+    Unindex,
+    ValueIs,
+    ValueOf,
+    Write,
+)
 
 
 @dataclass(frozen=True)
@@ -78,24 +91,28 @@ class Pushing:
 
     async def _found(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag]) -> Before:
         """All of it is asked at once."""
-        store, place = self.store, (name.project, name.repository)
-        children = tuple(dict.fromkeys(child.digest for child in manifest.children))
-        life, known, sizes, not_first, pointers, there = await asyncio.gather(
-            store.life(*place),
-            store.state.field(store.layout.version(name, manifest.digest), "uploaded"),
-            store.blob_sizes(*place, manifest.blobs),
-            store.has_image(name),
-            _each(store.pointer(name, tag) for tag in tags),
-            _each(store.has_version(name, child) for child in children),
+        layout, place = self.store.layout, (name.project, name.repository)
+        blobs, children = manifest.blobs, tuple(dict.fromkeys(child.digest for child in manifest.children))
+        life, known, sizes, not_first, *rest = await self.store.state.look(
+            (
+                FieldOf(layout.repository(*place), "open"),
+                FieldOf(layout.version(name, manifest.digest), "uploaded"),
+                FieldsOf(layout.blobs(*place), blobs or ("",)),
+                MemberOf(layout.images(*place), name.image),
+                *(ValueOf(layout.tag(name, tag)) for tag in tags),
+                *(MemberOf(layout.versions(name), child) for child in children),
+            )
         )
+        sizes, texts, there = sizes[: len(blobs)], rest[: len(tags)], rest[len(tags) :]
         if life is None:
             raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
-        missing = [digest for digest, size in zip(manifest.blobs, sizes, strict=True) if size is None]
+        missing = [digest for digest, size in zip(blobs, sizes, strict=True) if size is None]
         missing += [child for child, found in zip(children, there, strict=True) if not found]
         if missing:
             raise ReferencesUnknown(missing)
         held = tuple(size for size in sizes if size is not None)
-        return Before(life, held, known, tuple(pointers), first=not not_first)
+        pointers = tuple(text and Pointer.parse(text) for text in texts)
+        return Before(life, held, known, pointers, first=not not_first)
 
     async def _store(self, name: ImageName, manifest: Manifest, *, known: bool) -> None:
         """Bytes that must be there already are looked for first; others are written at once: most are new."""
@@ -128,12 +145,6 @@ class Pushing:
         asked = {"digest": manifest.digest, "mediaType": manifest.media_type, "tags": list(tags)}
         events = [event for push in pushes for event in self.voice.pushed(name, push)]
         return [*events, *act.witness(Deed("Docker-PutManifest", resource, PUSH, asked))]
-
-
-async def _each(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The answers to questions of one kind; a single one needs no task."""
-    asked = list(questions)
-    return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
 
 
 def _tagged(shelf: "_Shelf", uploaded: str, tag: Tag, pointer: Pointer | None) -> Push:

@@ -13,6 +13,7 @@ from shared.state.face import (
     Unknown,
 )
 from shared.state.keys import Keys
+from shared.state.questions import FieldOf, FieldsOf, MemberOf, Question, ValueOf
 from shared.state.step import (
     STAMP,
     Add,
@@ -45,6 +46,8 @@ __all__ = [
     "DropField",
     "FieldAtMost",
     "FieldIs",
+    "FieldOf",
+    "FieldsOf",
     "Index",
     "IsEmpty",
     "IsMember",
@@ -53,10 +56,12 @@ __all__ = [
     "LaneEntry",
     "LaneFull",
     "Lease",
+    "MemberOf",
     "Moved",
     "NotMember",
     "Put",
     "PutField",
+    "Question",
     "State",
     "StateUnavailable",
     "Step",
@@ -64,5 +69,6 @@ __all__ = [
     "Unindex",
     "Unknown",
     "ValueIs",
+    "ValueOf",
     "Write",
 ]

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+from shared.state.questions import Question
 from shared.state.step import Done, Step
 
 REQUEST_SECONDS = 900
@@ -87,6 +88,10 @@ class State(Protocol):
         `told` is called once, here or later from the loop; what it hears is as new as what `value` would say.
         False when this way is closed at the moment: then `told` is never called, and `value` has the patience.
         """
+        ...
+
+    async def look(self, questions: Sequence[Question]) -> list[Any]:
+        """The answers to several questions, each of its own kind, asked together; no moment is promised for all."""
         ...
 
     async def record(self, key: str) -> dict[str, str]:

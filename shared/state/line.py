@@ -6,7 +6,7 @@ goes wrong here is only told: who asks has the slower way, which waits, asks aga
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
@@ -49,6 +49,13 @@ class Line:
         if wire is None:
             raise LineDown
         return await wire.ask(_packed(command))
+
+    async def ask_all(self, commands: Sequence[tuple[Asked, ...]]) -> list[Any]:
+        """The answers to several commands that leave together. Raises LineDown when one of them has none."""
+        wire = self._usable()
+        if wire is None:
+            raise LineDown
+        return await asyncio.gather(*(wire.ask(_packed(command)) for command in commands))
 
     def look(self, key: str, hear: Hear) -> bool:
         """Ask for the value of a key without a task of one's own; all keys of one turn are one question.

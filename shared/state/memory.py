@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 from shared.events import Draft
 from shared.state.face import REQUEST_SECONDS, LaneEntry, LaneFull, Lease, Moved, Told
 from shared.state.keys import Keys
+from shared.state.questions import Answer, FieldOf, FieldsOf, MemberOf, Question, ValueOf
 from shared.state.step import (
     Add,
     Check,
@@ -104,6 +105,23 @@ class MemoryState:
         """Tell at once."""
         told(self.store.hashes.get(key, {}).get(field) if field else self._live(key))
         return True
+
+    async def look(self, questions: Sequence[Question]) -> list[Any]:
+        """The answers to several questions."""
+        return [await self._answer(question) for question in questions]
+
+    async def _answer(self, question: Question) -> Answer:
+        match question:
+            case ValueOf(key):
+                return await self.value(key)
+            case FieldOf(key, field):
+                return await self.field(key, field)
+            case FieldsOf(key, fields):
+                return await self.fields(key, fields)
+            case MemberOf(key, member):
+                return await self.has_member(key, member)
+            case _:
+                assert_never(question)
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""

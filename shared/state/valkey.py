@@ -13,6 +13,7 @@ from shared.state import server
 from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, StateUnavailable, Told
 from shared.state.keys import Keys
 from shared.state.line import Asked, Line, LineDown, is_plain
+from shared.state.questions import Question, command, understood
 from shared.state.script import (
     ACQUIRE,
     DRAIN,
@@ -110,6 +111,17 @@ class ValkeyState:
             told(UNKNOWN if isinstance(answer, Exception) else _text(answer))
 
         return self._line.look_into(key, field, hear) if field else self._line.look(key, hear)
+
+    async def look(self, questions: Sequence[Question]) -> list[Any]:
+        """The answers to several questions, in one round trip."""
+        commands = [command(question) for question in questions]
+        found: list[Any] | None = None
+        if self._line is not None:
+            with contextlib.suppress(LineDown):
+                found = await self._line.ask_all(commands)
+        if found is None:
+            found = await self._all(commands)
+        return [understood(question, answer) for question, answer in zip(questions, found, strict=True)]
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""

@@ -21,6 +21,8 @@ from shared.state import (
     DropField,
     FieldAtMost,
     FieldIs,
+    FieldOf,
+    FieldsOf,
     Index,
     IsEmpty,
     IsMember,
@@ -28,6 +30,7 @@ from shared.state import (
     LaneEntry,
     LaneFull,
     Lease,
+    MemberOf,
     Moved,
     NotMember,
     Put,
@@ -36,6 +39,7 @@ from shared.state import (
     Step,
     Unindex,
     ValueIs,
+    ValueOf,
     Write,
 )
 from shared.state.memory import MemoryState, MemoryStore
@@ -341,6 +345,16 @@ async def test_a_full_lane_refuses_the_step_and_others_go_on(state: State, keys:
     assert await state.generation(AT, "web") == 0
     await state.apply(step(drafts=audit))
     assert sorted(await state.busy_lanes()) == [keys.lane(AT, "AUDIT"), keys.lane(AT, "EVENTS")]
+
+
+async def test_several_questions_are_answered_each_in_its_own_kind(state: State, keys: Keys) -> None:
+    value, record, index = (keys.of("acme", kind) for kind in ("value", "record", "index"))
+    writes = (Put(value, "v"), PutField(record, "a", "1"), PutField(record, "b", "é"), Index(index, "m"))
+    await state.apply(step(*writes))
+    asked = (ValueOf(value), FieldOf(record, "b"), FieldsOf(record, ("b", "none", "a")), MemberOf(index, "m"))
+    nothing = (ValueOf(f"{value}x"), FieldOf(record, "none"), FieldsOf(f"{record}x", ("a",)), MemberOf(index, "n"))
+    assert await state.look((*asked, *nothing)) == ["v", "é", ["é", None, "1"], True, None, None, [None], False]
+    assert await state.look(()) == []
 
 
 async def test_only_the_holder_removes_and_exactly_so_far(state: State, keys: Keys) -> None:

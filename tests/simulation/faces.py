@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from shared.blobs import Blobs, BucketUnavailable
 from shared.bus import BusUnavailable, Message, Publisher
-from shared.state import Done, LaneEntry, Lease, State, StateUnavailable, Step, Told
+from shared.state import Done, LaneEntry, Lease, Question, State, StateUnavailable, Step, Told
 from tests.simulation.loop import running_loop
 from tests.simulation.network import Lost, Network
 from tests.simulation.witness import Witness
@@ -70,6 +70,9 @@ class FarState:
 
     async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
         return await self._ask(lambda: self._inner.fields(key, fields))
+
+    async def look(self, questions: Sequence[Question]) -> list[Any]:
+        return await self._ask(lambda: self._inner.look(questions))
 
     async def record(self, key: str) -> dict[str, str]:
         return await self._ask(lambda: self._inner.record(key))
