@@ -68,7 +68,9 @@ class Workshop:
             log.warning("builds cannot run", reason=self.refusal)
 
     async def close(self) -> None:
-        """Let the connections and the user namespace go."""
+        """Let the connections, the control groups and the user namespace go."""
+        if self.worker is not None:
+            Cgroups.remove(self.worker.sandbox.cgroups.places)
         if self._web is not None:
             await self._web.close()
         if self._users is not None:
