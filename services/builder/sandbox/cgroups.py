@@ -50,7 +50,7 @@ class Cgroups:
         made: list[Path] = []
         for place in self.places:
             group = place / name
-            group.mkdir()
+            group.mkdir(parents=True)
             made.append(group)
             wanted = _unified(limits) if self.unified else _first_version(place.parents[1].name, limits)
             for file, value in wanted:
