@@ -42,7 +42,8 @@ def test_run_lines_are_nobody_reach_no_host_and_see_no_login(suite: Suite, tmp_p
         "mount -t tmpfs x /tmp || echo no-mount"
     )
     (tmp_path / "Dockerfile").write_text(
-        f"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV PATH=/bin\nRUN /bin/busybox --install -s /bin || :; {tries}\n"
+        "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV PATH=/bin\n"
+        f"RUN /bin/busybox --install -s /bin || :; {tries}\n"
     )
     (tmp_path / "cloudbuild.yaml").write_text("steps:\n- name: docker\n  args: [build, -t, x, .]\n")
     said = suite.entrepot("builds", "submit", str(tmp_path)).stderr
