@@ -14,14 +14,14 @@ from pathlib import Path
 
 from infra.embedded.ports import NATS, VALKEY
 from tests.performance import events, listing, mixed
-from tests.performance.peer import docker_registry, free_base
-from tests.performance.rows import Row, Target, prepare, rows
-from tests.performance.table import Alone, line, page
+from tests.performance.peer import docker_registry, free_base, nginx
+from tests.performance.rows import Row, Target, prepare, prepare_files, rows
+from tests.performance.table import Alone, beside_files, line, page
 from tests.support import suite as suites
 from tests.support.twins import started as started_twins
 from tests.support.twins import twin_of
 
-OURS, PEER = "Entrepot", "docker-registry"
+OURS, PEER, NGINX = "Entrepot", "docker-registry", "nginx"
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ def _entrepot(*arguments: str) -> str:
     return done.stdout.decode()
 
 
-async def compare(table: list[Row], peer: Target, ours: Target, rounds: int) -> None:
-    """Alternate between both, row by row."""
+async def compare(table: list[Row], peer: Target, ours: Target, files: Target | None, rounds: int) -> None:
+    """Alternate between both, row by row; where a server of files can do it, between all three."""
     for target in (peer, ours):
         await prepare(target)
     for row in table:
         for _ in range(rounds):
-            for target in (peer, ours):
+            for target in (peer, ours, *((files,) if files and row.is_file else ())):
                 await row.measure(target)
         sys.stderr.write(f"{row.title}: {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}\n")
 
@@ -108,14 +108,18 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     table = [row for row in rows(quick=options.quick) if options.only in row.title]
-    with docker_registry() as peer_port, suite() as started, second_registry(started) as second:
+    with docker_registry() as peer_port, nginx() as files_at, suite() as started, second_registry(started) as second:
         peer = Target(PEER, [peer_port], [], "bench/image", {})
         bearer = {"Authorization": f"Bearer {started.token()}"}
         valkey, beside = started.base + VALKEY, {"Valkey": started.base + VALKEY, "NATS": started.base + NATS}
         ours = Target(OURS, [started.base, second], [valkey], "demo/bench/image", bearer, beside)
-        asyncio.run(compare(table, peer, ours, options.rounds))
+        files = None
+        if files_at is not None:
+            files = Target(NGINX, [files_at[0]], [], "bench/image", {})
+            prepare_files(files, files_at[1])
+        asyncio.run(compare(table, peer, ours, files, options.rounds))
         if options.only:
-            print("\n".join(line(row, PEER, OURS) for row in table))
+            print("\n".join([*(line(row, PEER, OURS) for row in table), beside_files(table, NGINX, OURS)]))
             return
         seconds = 10.0 if options.quick else 60.0
         alone = Alone(

@@ -1,6 +1,7 @@
 """Debian's docker-registry as a peer, in its strongest setting: no access log, no login, descriptors in memory."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,40 @@ def docker_registry() -> Iterator[int]:
         try:
             wait_for(port)
             yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+_NGINX = """daemon off; master_process off; worker_processes 1; error_log stderr crit; pid {folder}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; default_type application/octet-stream;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {folder}/files; }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx() -> Iterator[tuple[int, Path] | None]:
+    """nginx with sendfile on a free port, and the folder whose files it serves; None where it is not installed."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        yield None
+        return
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="peer-") as folder:
+        Path(folder).chmod(0o755)
+        files = Path(folder, "files")
+        files.mkdir()
+        config = Path(folder, "nginx.conf")
+        config.write_text(_NGINX.format(folder=folder, port=port))
+        process = subprocess.Popen([program, "-c", str(config), "-p", folder], stderr=subprocess.DEVNULL)
+        try:
+            wait_for(port)
+            yield port, files
         finally:
             process.terminate()
             process.wait(10)

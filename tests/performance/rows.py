@@ -1,10 +1,12 @@
 """The rows of the table: what is asked of both registries, alternately, and what it cost each of them."""
 
 import asyncio
+import hashlib
 import os
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
 
@@ -68,6 +70,8 @@ class Row:
     """By how much to multiply CPU seconds per piece of work to have the unit."""
     settle: float = 0.0
     """Seconds after the last answer in which what it sets going is counted, too."""
+    is_file: bool = False
+    """Whether a server of files can do it, too."""
     costs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
     async def measure(self, target: Target) -> None:
@@ -104,12 +108,21 @@ def rows(*, quick: bool) -> list[Row]:
             for readers in (f"{count} connections" if count > 1 else "1 connection",)
         ),
         Row("blob GET 1 MB, 16 connections", "s/GB", _blobs("1", 16), 600 // part, per_gb_1),
-        Row("blob GET 100 MB, 2 connections", "s/GB", _blobs("100", 2), 20 // min(part, 5), per_gb_100),
+        Row("blob GET 100 MB, 2 connections", "s/GB", _blobs("100", 2), 20 // min(part, 5), per_gb_100, is_file=True),
         Row("push 1 KB blob and manifest, 4 connections", "µs", _pushes(1024, 4), 200 // part, micro, settle=1.0),
         Row("push 1 MB blob, 4 connections", "s/GB", _uploads(MB, 4, push_blob), 100 // part, per_gb_1),
         Row("push 100 MB blob, 1 connection", "s/GB", _uploads(100 * MB, 1, push_blob), 3, per_gb_100),
         Row("push 100 MB blob as docker does", "s/GB", _uploads(100 * MB, 1, push_in_chunks), 3, per_gb_100),
     ]
+
+
+def prepare_files(target: Target, folder: Path) -> None:
+    """Lay down for a server of files what the rows for it ask for."""
+    content = os.urandom(100_000_000)
+    digest = _PREPARED[target.title, "100"] = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    place = folder / "v2" / target.name / "blobs" / digest
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
 
 
 def _reads(connections: int) -> int:
