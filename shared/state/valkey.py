@@ -114,13 +114,7 @@ class ValkeyState:
 
     async def look(self, questions: Sequence[Question]) -> list[Any]:
         """The answers to several questions, in one round trip."""
-        commands = [command(question) for question in questions]
-        found: list[Any] | None = None
-        if self._line is not None:
-            with contextlib.suppress(LineDown):
-                found = await self._line.ask_all(commands)
-        if found is None:
-            found = await self._all(commands)
+        found = await self._all([command(question) for question in questions])
         return [understood(question, answer) for question, answer in zip(questions, found, strict=True)]
 
     async def record(self, key: str) -> dict[str, str]:
@@ -259,7 +253,13 @@ class ValkeyState:
 
     async def _all(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         """The answers to several commands, asked at once."""
-        return await self._ask(lambda: self._at_once(commands)) if commands else []
+        if not commands:
+            return []
+        began = asyncio.get_running_loop().time()
+        if self._line is not None:
+            with contextlib.suppress(LineDown):
+                return await self._line.ask_all(commands)
+        return await self._ask(lambda: self._at_once(commands), began)
 
     async def _at_once(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:
