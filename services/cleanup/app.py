@@ -32,7 +32,7 @@ def build(parts: Parts) -> Service:
     parts.bus.work(ImageDeleted, handlers.on_deleted)
     parts.bus.work(ImagePulled, handlers.on_pulled)
     parts.bus.work(AdmissionDecided, handlers.on_admitted)
-    sweeper = Sweeper(store, parts.blobs, parts.clock, parts.cpu, habits)
+    sweeper = Sweeper(store, parts.blobs, repositories, parts.clock, parts.cpu, habits)
     loop = SweepLoop(sweeper, store, repositories, parts.clock, parts.ids, settings.interval_seconds)
     return Service(
         app=parts.face(CleanupApi(sweeper, store, repositories).routes()),

@@ -1,7 +1,8 @@
 """The plan: pure, from versions and policies to what would go and why.
 
 KEEP beats DELETE. What an index lists stays with the index, what refers to a subject stays with the subject, and both
-go when it goes; a referrer also when its subject is gone already. What runs stays.
+go when it goes; a referrer also when its subject is gone already. What runs stays, and what has a tag that a rule of
+the repository keeps.
 """
 
 from collections import defaultdict, deque
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 
 from services.cleanup.versions import Name, Version
 from shared.cleanup_policies import CleanupPolicy, Condition, MostRecent, seconds_of
+from shared.tag_rules import TagRules, belongs_to_a_digest
+
+FREE = TagRules()
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Plan:
         return sum(version.size for version, _ in self.doomed)
 
 
-def plan(versions: Sequence[Version], policies: Mapping[str, CleanupPolicy], now: float) -> Plan:
+def plan(
+    versions: Sequence[Version], policies: Mapping[str, CleanupPolicy], now: float, rules: TagRules = FREE
+) -> Plan:
     """What the policies say about the versions now."""
     family = _Family(versions)
-    kept = _kept(family, policies, now)
+    kept = _fixed(versions, rules) | _kept(family, policies, now)
     condemned = _condemned(versions, policies, now)
     doomed = {name: reason for name, reason in condemned.items() if name not in kept}
     _cascade(family, doomed, kept)
@@ -74,6 +80,14 @@ class _Family:
                     if not waits[thing]:
                         free.append(thing)
         return [*ordered, *(name for name in names if name not in ordered)]
+
+
+def _fixed(versions: Sequence[Version], rules: TagRules) -> dict[Name, str]:
+    """What has a tag that may not go."""
+    if not rules.cleanup:
+        return {}
+    tags = {version.name: [tag for tag in version.tags if not belongs_to_a_digest(tag)] for version in versions}
+    return {name: f"the tag {fixed[0]} is immutable ({rules.cleanup})" for name, fixed in tags.items() if fixed}
 
 
 def _kept(family: _Family, policies: Mapping[str, CleanupPolicy], now: float) -> dict[Name, str]:

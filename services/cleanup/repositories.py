@@ -10,6 +10,7 @@ from shared.bus import Heard
 from shared.cleanup_policies import CleanupPolicy, read_policies
 from shared.events import Event
 from shared.events.images import RepositoryState
+from shared.tag_rules import TagRules
 
 _LOG = structlog.get_logger("repositories")
 
@@ -30,6 +31,11 @@ class Repositories:
         """A repository that exists."""
         found = self._known.get(place)
         return None if found is None or found.deleted else found
+
+    def tag_rules(self, place: Place) -> TagRules:
+        """Which of its tags may not go."""
+        found = self.get(place)
+        return TagRules() if found is None else TagRules.of(found.labels, immutable=found.immutable_tags)
 
     def with_policies(self) -> Iterator[tuple[Place, RepositoryState]]:
         """Repositories that have policies."""

@@ -57,8 +57,11 @@ class Habits:
 class Sweeper:
     """Makes plans and runs."""
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, cpu: Cpu, habits: Habits) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what a sweep stands on
+        self, store: Store, blobs: Blobs, repositories: Repositories, clock: Clock, cpu: Cpu, habits: Habits
+    ) -> None:
         self._store = store
+        self._repositories = repositories
         self._blobs = blobs
         self._clock = clock
         self._calendar = Calendar(clock)
@@ -69,7 +72,8 @@ class Sweeper:
         """What would go now."""
         now = self._calendar.now()
         versions = await self._store.versions(place, now, self._habits.running_seconds)
-        return await self._cpu(lambda: plan(versions, policies, now))
+        rules = self._repositories.tag_rules(place)
+        return await self._cpu(lambda: plan(versions, policies, now, rules))
 
     async def run(self, place: Place, wish: Wish) -> Run:
         """Plan, write the plan down, and ask for what it says. Raises Moved when another replica was faster."""

@@ -1,10 +1,11 @@
 """Taking away: a tag alone, or a manifest with all its tags in one atomic step.
 
-What an index lists cannot go before the index does; referrers stay when their subject goes.
+What an index lists cannot go before the index does; referrers stay when their subject goes, unless `cascading` is
+asked to take them along. A tag that a rule of the repository keeps stays, and with it what it points at.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.errors import ManifestUnknown, StillHeld
@@ -12,17 +13,24 @@ from services.registry.holdings import DELETE
 from services.registry.names import ImageName, Tag
 from services.registry.records import Pointer, Version
 from services.registry.store import Store
+from services.registry.tag_keeping import fixed_by, refuse_deletion
 from services.registry.voice import Voice
 from shared.digest import Digest
 from shared.state import STAMP, Add, Check, Drop, FieldIs, IsEmpty, NotMember, PutField, Unindex, ValueIs, Write
+from shared.tag_rules import TagRules
 
 MOST_TAGS = 300
 """Tags that one event lists; a version that has more loses the others one by one before it goes."""
 
 
+def _nothing(version: Version) -> Sequence[Write]:
+    del version
+    return ()
+
+
 @dataclass(frozen=True)
 class Guard:
-    """What a deletion insists on that nobody asked for just now."""
+    """What a deletion insists on that nobody asked for just now, and what it leaves behind."""
 
     generation: int | None = None
     """The version must not have been pushed or untagged since, and referrers go only when their subject is gone."""
@@ -31,6 +39,10 @@ class Guard:
     that a later one about the version was heard and an earlier one about its tags was not."""
     checks: tuple[Check, ...] = ()
     """What must hold in the step itself."""
+    above_rules: bool = False
+    """The rules for tags go, too: with the whole repository."""
+    leaves: Callable[[Version], Sequence[Write]] = _nothing
+    """What the step writes down besides."""
 
 
 FREE = Guard()
@@ -45,20 +57,22 @@ class Deletion:
     voice: Voice
 
     async def untag(self, name: ImageName, tag: Tag, act: Act, guard: Guard = FREE) -> None:
-        """Take a tag away, and leave what it pointed at; raises ManifestUnknown."""
+        """Take a tag away, and leave what it pointed at; raises ManifestUnknown, TagDeletionRefused."""
 
         async def decide() -> Change:
             pointer = await self.store.pointer(name, tag)
             if pointer is None:
                 raise ManifestUnknown(f"there is no tag {tag}")
-            return self._untagging(name, tag, pointer, act, guard)
+            rules = await self._rules(name, guard)
+            refuse_deletion(rules, name, [tag])
+            return self._untagging(name, tag, pointer, act, self._under(rules, name, guard))
 
         await self.steps.make(act, decide)
 
     async def delete(self, name: ImageName, digest: Digest, act: Act, guard: Guard = FREE) -> bool:
         """Take a manifest away with its tags; False where the guard says no.
 
-        Raises ManifestUnknown, and StillHeld while an index lists it.
+        Raises ManifestUnknown, StillHeld while an index lists it, TagDeletionRefused where it has a tag that must stay.
         """
         if guard.generation is None:
             await self._thin_out(name, digest, act, guard)
@@ -70,27 +84,41 @@ class Deletion:
             if version is None:
                 raise ManifestUnknown(f"there is no manifest {digest}")
             parents = await self.store.parents(name, digest)
-            spared = guard.generation is not None and await self._spares(guard, guard.generation, version, parents)
+            rules = await self._rules(name, guard)
+            spared = guard.generation is not None and await self._spares(guard, version, parents, rules)
             if spared:
                 return None
             if parents:
                 raise StillHeld(f"the index {parents[0]} lists this manifest: delete that first")
-            return await self._deleting(version, act, guard)
+            return await self._deleting(version, act, self._under(rules, name, guard), rules)
 
         await self.steps.make(act, decide)
         return not spared
 
-    async def _spares(self, guard: Guard, generation: int, version: Version, parents: Sequence[str]) -> bool:
-        if parents or version.generation > generation:
+    async def _spares(self, guard: Guard, version: Version, parents: Sequence[str], rules: TagRules) -> bool:
+        if parents or version.generation > (guard.generation or 0):
             return True
         tags = await self.store.tags_of(version.name, version.digest)
         if len(tags) > MOST_TAGS or not set(tags) <= set(guard.tags):
             return True  # what has so many tags, or others than were known, is not for a policy to judge
+        if fixed_by(rules.cleanup, tags):
+            return True
         subject = version.facts.subject
         return bool(subject and await self.store.has_version(version.name, subject))
 
+    async def _rules(self, name: ImageName, guard: Guard) -> TagRules:
+        return TagRules() if guard.above_rules else await self.store.tag_rules(name.project, name.repository)
+
+    def _under(self, rules: TagRules, name: ImageName, guard: Guard) -> Guard:
+        """The rules are still what they were when they allowed this."""
+        if guard.above_rules:
+            return guard
+        key = self.store.layout.repository(name.project, name.repository)
+        return replace(guard, checks=(*guard.checks, FieldIs(key, "tag_rules", rules.text)))
+
     async def _thin_out(self, name: ImageName, digest: Digest, act: Act, guard: Guard) -> None:
         tags = await self.store.tags_of(name, digest, limit=10_000)
+        refuse_deletion(await self._rules(name, guard), name, tags)
         for tag in tags[MOST_TAGS:]:
             await self.untag(name, Tag(tag), act.part(f"untag:{tag}"), guard)
 
@@ -112,9 +140,11 @@ class Deletion:
             events=[*self.voice.untagged(name, tag, pointer.digest), *act.witness(deed)],
         )
 
-    async def _deleting(self, version: Version, act: Act, guard: Guard) -> Change:
+    async def _deleting(self, version: Version, act: Act, guard: Guard, rules: TagRules) -> Change:
         name, digest = version.name, version.digest
         tags = await self.store.tags_of(name, digest, limit=10_000)
+        if guard.generation is None:
+            refuse_deletion(rules, name, tags)
         pointers = [(tag, await self.store.pointer(name, tag)) for tag in tags]
         count = await self.store.version_count(name)
         resource = f"{self.voice.resource(name.project, name.repository)}/dockerImages/{name.image}@{digest}"
@@ -123,7 +153,7 @@ class Deletion:
             name.project,
             name.repository,
             checks=[*self._unchanged(version, pointers, count), *self._still_alone(version, guard), *guard.checks],
-            writes=[*self._forget(version, tags), *self._count_down(name, count)],
+            writes=[*self._forget(version, tags), *self._count_down(name, count), *guard.leaves(version)],
             events=[*self.voice.deleted(version, tuple(tags)), *act.witness(deed)],
         )
 

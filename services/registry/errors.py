@@ -87,6 +87,18 @@ class StillHeld(FailedPrecondition):
     """Something that exists still refers to this: delete that first."""
 
 
+class TagFixed(FailedPrecondition):
+    """A rule of the repository keeps the tag as it is."""
+
+
+class TagOverwriteRefused(TagFixed):
+    """The tag may not come to point at something else."""
+
+
+class TagDeletionRefused(TagFixed):
+    """The tag may not be deleted, nor what it points at."""
+
+
 class RepositoryExists(AlreadyExists):
     """There is a repository of that name already."""
 

@@ -34,7 +34,7 @@ class Layout:
         return self.keys.of(project, "repositories")
 
     def repository(self, project: str, repository: str) -> str:
-        """Hash: `settings` (JSON), and `open`, which names this life of it and goes when deletion begins."""
+        """Hash: `settings` (JSON); `open`, which names this life of it and goes when deletion begins; `tag_rules`."""
         return self.keys.of(project, "repository", repository)
 
     def settings(self, project: str) -> str:

@@ -15,6 +15,7 @@ from services.registry.names import ImageName, Tag
 from services.registry.platforms import Platforms
 from services.registry.records import Facts, Pointer
 from services.registry.store import Store
+from services.registry.tag_keeping import refuse_overwrite
 from services.registry.voice import Push, Voice
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import rfc3339
@@ -38,6 +39,7 @@ from shared.state import (
     ValueOf,
     Write,
 )
+from shared.tag_rules import TagRules
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Before:
     """What each tag pointed at."""
     first: bool
     """Whether the image has no version yet."""
+    rules: str | None
+    """Which tags may not be overwritten, as state has it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Pushing:
     ) -> None:
         """Take a manifest under these tags, perhaps none; `instead` is said where this is not somebody's push.
 
-        Raises ReferencesUnknown, NameUnknown where there is no such repository.
+        Raises ReferencesUnknown, TagOverwriteRefused, NameUnknown where there is no such repository.
         """
         found = [await self._found(name, manifest, tags)]  # before bytes are stored for what cannot be taken
         await self._store(name, manifest, known=found[0].known is not None)
@@ -93,9 +97,9 @@ class Pushing:
         """All of it is asked at once."""
         layout, place = self.store.layout, (name.project, name.repository)
         blobs, children = manifest.blobs, tuple(dict.fromkeys(child.digest for child in manifest.children))
-        life, known, sizes, not_first, *rest = await self.store.state.look(
+        (life, rules), known, sizes, not_first, *rest = await self.store.state.look(
             (
-                FieldOf(layout.repository(*place), "open"),
+                FieldsOf(layout.repository(*place), ("open", "tag_rules")),
                 FieldOf(layout.version(name, manifest.digest), "uploaded"),
                 FieldsOf(layout.blobs(*place), blobs or ("",)),
                 MemberOf(layout.images(*place), name.image),
@@ -112,7 +116,9 @@ class Pushing:
             raise ReferencesUnknown(missing)
         held = tuple(size for size in sizes if size is not None)
         pointers = tuple(text and Pointer.parse(text) for text in texts)
-        return Before(life, held, known, pointers, first=not not_first)
+        for tag, pointer in zip(tags, pointers, strict=True):
+            refuse_overwrite(TagRules.parse(rules), name, tag, pointer, manifest.digest)
+        return Before(life, held, known, pointers, not not_first, rules)
 
     async def _store(self, name: ImageName, manifest: Manifest, *, known: bool) -> None:
         """Bytes that must be there already are looked for first; others are written at once: most are new."""
@@ -174,6 +180,7 @@ class _Shelf:
         return [
             NotMember(images, name.image) if self.before.first else IsMember(images, name.image),
             FieldIs(layout.repository(name.project, name.repository), "open", self.before.life),
+            FieldIs(layout.repository(name.project, name.repository), "tag_rules", self.before.rules),
             FieldIs(layout.version(name, digest), "uploaded", self.before.known),
             *(FieldIs(held, blob, size) for blob, size in pairs),
             *(IsMember(layout.versions(name), child) for child in self.facts.children),

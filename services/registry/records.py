@@ -8,6 +8,7 @@ import orjson
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName
 from shared.digest import Digest
+from shared.tag_rules import TagRules
 
 LARGEST_ANNOTATIONS = 16 * 1024
 """Bytes of annotations that are remembered; more are read from the manifest each time they are asked for."""
@@ -122,6 +123,11 @@ class Settings:
     def text(self) -> str:
         """The JSON that state keeps, the same for the same settings."""
         return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS).decode()
+
+    @property
+    def tag_rules(self) -> TagRules:
+        """Which tags may not be touched."""
+        return TagRules.of(self.labels, immutable=self.immutable_tags)
 
     def at(self, updated: str) -> "Settings":
         """The same, changed just now."""

@@ -82,7 +82,7 @@ class Repositories:
                 project,
                 repository,
                 checks=(FieldIs(key, "settings", record.text), FieldIs(key, "open", record.life)),
-                writes=(PutField(key, "settings", after.text),),
+                writes=(PutField(key, "settings", after.text), _ruling(key, settings)),
                 events=[*self.voice.repository(after, "updated"), *act.witness(deed)],
             )
 
@@ -116,7 +116,7 @@ class Repositories:
 
     async def finish_deletion(self, project: str, repository: str, act: Act) -> None:
         """Go on with a deletion that was begun; everything that goes is announced."""
-        closed = Guard(checks=self._closed(project, repository))
+        closed = Guard(checks=self._closed(project, repository), above_rules=True)
         while images := await self.store.images(project, repository, "", _PAGE):
             for image in images:
                 await self.emptying.empty(ImageName(project, repository, image), act, closed)
@@ -141,6 +141,7 @@ class Repositories:
             checks=(FieldIs(key, "settings", None),),
             writes=(
                 PutField(key, "settings", record.text),
+                _ruling(key, settings),
                 PutField(key, "open", record.life),
                 Index(layout.repositories(project), repository),
             ),
@@ -195,3 +196,9 @@ class Repositories:
 
     def _now(self) -> str:
         return rfc3339(self.steps.clock.now())
+
+
+def _ruling(key: str, settings: Settings) -> Write:
+    """The rules for tags once more by themselves: every push and deletion reads them, and checks them in its step."""
+    rules = settings.tag_rules.text
+    return DropField(key, "tag_rules") if rules is None else PutField(key, "tag_rules", rules)

@@ -11,6 +11,7 @@ from services.registry.names import ImageName, Reference
 from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
 from shared.digest import Digest
 from shared.state import State, Told
+from shared.tag_rules import TagRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Store:
     async def life(self, project: str, repository: str) -> str | None:
         """Which life of the repository this is; None where there is none that takes changes."""
         return await self.state.field(self.layout.repository(project, repository), "open")
+
+    async def tag_rules(self, project: str, repository: str) -> TagRules:
+        """Which tags of a repository may not be touched."""
+        return TagRules.parse(await self.state.field(self.layout.repository(project, repository), "tag_rules"))
 
     async def repositories(self, project: str, after: str, limit: int) -> list[str]:
         """A page of the project's repositories."""

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from services.cleanup.plan import Plan, plan
 from services.cleanup.versions import Name, Version
 from shared.cleanup_policies import read_policies, seconds_of
+from shared.tag_rules import TagRules
 
 NOW = 1_000_000_000.0
 DAY = 86_400.0
@@ -252,3 +253,25 @@ def test_no_plan_breaks_a_rule(drawn: dict[str, tuple[int, bool, set[str], str, 
     keeping = [rule["condition"] for rule in rules.values() if rule["action"] == "KEEP" and "condition" in rule]
     if {} in keeping:
         assert not doomed
+
+
+def test_what_has_an_immutable_tag_stays_with_all_that_belongs_to_it() -> None:
+    versions = [
+        version("a", 40, "v1", children=("c",)),
+        version("c"),
+        version("s", subject="a"),
+        version("b", 40, "sha256-" + "0" * 64),
+        version("d"),
+    ]
+    found = plan(versions, read_policies(OLD), NOW, TagRules.of({}, immutable=True))
+    assert [version.name.digest for version, _ in found.doomed] == ["b", "d"]
+    assert {version.name.digest: reason for version, reason in found.spared} == {
+        "a": "the tag v1 is immutable (dockerConfig.immutableTags)",
+        "c": "belongs to a, which stays",
+        "s": "belongs to a, which stays",
+    }
+
+
+def test_a_rule_that_lets_cleanup_delete_spares_nothing() -> None:
+    rules = TagRules.of({"entrepot-tag-deletion": "cleanup"}, immutable=True)
+    assert len(plan([version("a", 40, "v1")], read_policies(OLD), NOW, rules).doomed) == 1

@@ -233,6 +233,17 @@ async def test_a_repositorys_dry_run_switch_holds_for_runs_that_do_not_say_other
     assert bool(house.memory.announced("cleanup.requested")) == (state == "RUNNING")
 
 
+@pytest.mark.parametrize(
+    ("settings", "gone"),
+    [({"immutable_tags": True}, ["b"]), ({"labels": {"entrepot-tag-deletion": "cleanup"}}, ["a", "b"])],
+)
+async def test_what_a_rule_for_tags_keeps_is_not_asked_for(
+    house: House, settings: dict[str, Any], gone: list[str]
+) -> None:
+    await house.hear(pushed("a", 50, "v1"), pushed("b", 40), pushed("c", 31), RepositoryState(**AT, **settings))
+    assert (await house.plan(POLICIES))[0] == gone
+
+
 async def test_what_was_admitted_lately_stays_and_pulls_are_remembered(house: House) -> None:
     await house.hear(pushed("a", 50), pushed("b", 40), pushed("c", 31))
     await house.hear(ImagePulled(**AT, image="app", digest=digest("b"), count=1, last_pulled="2026-01-01"))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.bus import Reject
@@ -103,6 +104,46 @@ async def test_a_tag_that_whoever_asks_has_not_heard_of_keeps_the_version(oci: R
     await clean(oci, [(image.digest, generation(oci, other.digest))])
     assert (await oci.call("HEAD", f"{MANIFESTS}/late")).status == 200
     assert oci.parts.announced("image.deleted") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "spared"),
+    [
+        ({"dockerConfig": {"immutableTags": True}}, True),
+        ({"labels": {"entrepot-tag-deletion": "refused"}}, True),
+        ({"labels": {"entrepot-tag-deletion": "cleanup"}}, False),
+        ({"labels": {"entrepot-tag-overwrite": "refused"}}, False),
+    ],
+)
+async def test_a_rule_for_tags_that_was_made_since_the_plan_keeps_the_version(
+    oci: RegistryClient, settings: dict[str, Any], *, spared: bool
+) -> None:
+    image = small_image()
+    await oci.push(image, "old")
+    seen = generation(oci, image.digest)
+    await oci.call("PATCH", "/v1/projects/demo/locations/local/repositories/web", orjson.dumps(settings))
+    await clean(oci, [(image.digest, seen)])
+    assert (await oci.call("HEAD", f"{MANIFESTS}/old")).status == (200 if spared else 404)
+
+
+async def test_a_rule_for_tags_that_is_made_in_the_moment_of_a_cleanup_keeps_the_version(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_image()
+    await oci.push(image, "old")
+    state = oci.parts.parts.state
+    apply = state.apply
+
+    async def overtaken(step: Step) -> Any:
+        monkeypatch.setattr(state, "apply", apply)
+        settings = orjson.dumps({"dockerConfig": {"immutableTags": True}})
+        await oci.call("PATCH", "/v1/projects/demo/locations/local/repositories/web", settings)
+        return await apply(step)
+
+    monkeypatch.setattr(state, "apply", overtaken)
+    await clean(oci, [(image.digest, generation(oci, image.digest))])
+    assert state.apply == apply
+    assert (await oci.call("HEAD", f"{MANIFESTS}/old")).status == 200
 
 
 async def test_what_an_index_lists_stays_unless_the_index_goes_too(oci: RegistryClient) -> None:

@@ -10,6 +10,7 @@ from services.registry.errors import Unsupported
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.voice import Voice
 from shared.cleanup_policies import Policies
+from shared.tag_rules import check_labels
 
 CHANGEABLE = ("description", "labels", "cleanupPolicies", "cleanupPolicyDryRun", "dockerConfig")
 TOLD = ("name", "format", "mode", "createTime", "updateTime", "registryUri", "sizeBytes")
@@ -50,6 +51,7 @@ class RepositoryBody(_Wire):
         for key, value in labels.items():
             if not _LABEL.fullmatch(key) or not _VALUE.fullmatch(value):
                 raise ValueError("labels are written in small letters, digits, - and _, at most 63")
+        check_labels(labels)
         return labels
 
     def settings(self) -> Settings:
@@ -60,12 +62,11 @@ class RepositoryBody(_Wire):
             raise Unsupported(f"format {self.format[:40]}: only DOCKER repositories are kept.")
         if self.mode not in {"STANDARD_REPOSITORY", "MODE_UNSPECIFIED"}:
             raise Unsupported(f"mode {self.mode[:40]}: only standard repositories are kept.")
-        if self.docker_config and self.docker_config.immutable_tags:
-            raise Unsupported("dockerConfig.immutableTags: tags cannot be made immutable.")
         policies = {name: policy.json_data() for name, policy in self.cleanup_policies.items()}
         return Settings(
             description=self.description,
             labels=self.labels,
+            immutable_tags=self.docker_config is not None and self.docker_config.immutable_tags,
             cleanup_policies=policies,
             cleanup_policy_dry_run=self.cleanup_policy_dry_run,
         )
@@ -85,6 +86,7 @@ def repository_json(voice: Voice, record: RepositoryRecord) -> dict[str, Any]:
     optional: Mapping[str, Any] = {
         "description": settings.description,
         "labels": settings.labels,
+        "dockerConfig": {"immutableTags": True} if settings.immutable_tags else {},
         "cleanupPolicies": settings.cleanup_policies,
         "cleanupPolicyDryRun": settings.cleanup_policy_dry_run,
     }
