@@ -76,7 +76,7 @@ class Parts:
             journal=self.journal,
             clock=self.clock,
             ids=self.ids,
-            limits=limits,
+            limits=limits or Limits.of(self.settings),
             error_body=error_body,
             challenge=challenge,
             authenticate=authenticate,

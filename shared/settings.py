@@ -79,6 +79,18 @@ class Settings(BaseModel):
     root_key_file: Path | None = None
     """The public root key or keys, PEM: they vouch for the keys that tokens are signed with."""
 
+    calls_at_once: int = Field(default=64, ge=1)
+    """Calls of one caller that run beside each other; further ones wait. Of streamed bodies `calls_streamed`."""
+    calls_streamed: int = Field(default=512, ge=1)
+    calls_waiting: int = Field(default=1024, ge=0)
+    """Calls of one caller that may wait; what comes beyond is answered 429 with Retry-After."""
+    calls_wait_seconds: float = Field(default=30.0, gt=0)
+    """How long a call may wait before it is answered so."""
+    calls_per_second: float = Field(default=0.0, ge=0)
+    """Calls of one caller that are begun in a second, in the long run; 0: as many as there are."""
+    calls_per_second_anonymous: float = Field(default=1000.0, ge=0)
+    """The same for calls without a token from one address: behind a gateway, name it in `trusted_proxies`."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: str = ""
     """Where traces go; empty: nowhere."""

@@ -17,7 +17,7 @@ from multidict import CIMultiDictProxy
 from shared.http.errors import Unauthenticated
 from shared.http.gate import Verifier, credentials, verified
 from shared.http.health import Readiness
-from shared.http.limits import Turns
+from shared.http.limits import Turns, queue_of
 from shared.http.middleware import Declared, FaceParts, given_id
 from shared.http.origins import Head
 from shared.http.routes import Glance, Prepared
@@ -101,7 +101,7 @@ class Lane:
             return False
         who = caller.member
         if caller.anonymous:
-            who = f"{who} {self._parts.origins(Head(asked.headers, place.remote))}"
+            who = queue_of(caller, self._parts.origins(Head(asked.headers, place.remote)))
         call = _LaneCall(self._parts, self._turns, asked, place, who)
         return call.look() if self._turns.take_now(who) else self._turns.take_later(who, call.turn_came)
 

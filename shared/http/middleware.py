@@ -14,7 +14,7 @@ from shared.http.call import CALL, Call, Counter
 from shared.http.errors import ApiError, PayloadTooLarge, Unauthenticated, Unavailable
 from shared.http.gate import Authenticate, credentials
 from shared.http.health import ALWAYS, READY
-from shared.http.limits import Limits, Turns
+from shared.http.limits import Limits, Turns, queue_of
 from shared.http.origins import Origins
 from shared.http.routes import Audit, Handler, Resource, Route
 from shared.http.translation import ErrorBody, as_api_error
@@ -74,7 +74,9 @@ class Middleware:
 
     def __init__(self, parts: FaceParts) -> None:
         self._parts = parts
-        self.turns = Turns(parts.limits)
+        self.turns = Turns(parts.limits, parts.metrics.turn_ended)
+        self._streams = Turns(parts.limits.for_streams(), parts.metrics.turn_ended)
+        parts.metrics.calls_wait(lambda: self.turns.waiting() + self._streams.waiting())
         self._declared: dict[AbstractRoute, Declared] = {}
         unknown = Route("*", "", _nothing, "", open_because="nothing is served there", audit=Audit.NONE)
         self._unknown = Declared(unknown, None, "none")
@@ -157,8 +159,8 @@ class Middleware:
         if call.route.permission:
             await call.require(call.route.permission, call.resource)
         await _say_continue(request)
-        who = call.caller.member if not call.caller.anonymous else f"{call.caller.member} {call.ip}"
-        async with self.turns.turn(who):
+        turns = self._streams if call.route.seconds == 0 else self.turns
+        async with turns.turn(queue_of(call.caller, call.ip)):
             response = await self._in_time(request, handler, call.route)
         self._account(request, call, response)
         return response

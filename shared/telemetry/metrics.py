@@ -59,6 +59,18 @@ class Metrics:
         self.unaudited = Counter(
             "entrepot_http_unaudited", "Changes without an audit entry.", ("service", "route"), registry=self.registry
         )
+        self._waiting = Gauge(
+            "entrepot_http_waiting",
+            "Calls that wait for earlier ones of their caller.",
+            ("service",),
+            registry=self.registry,
+        )
+        self._waited = Counter(
+            "entrepot_http_waited",
+            "Calls that had to wait for earlier ones of their caller: `came`, or refused as `late` or `full`.",
+            ("service", "outcome"),
+            registry=self.registry,
+        )
         self.handled = Histogram(
             "entrepot_event_seconds",
             "How long handlers took, by topic and how they ended.",
@@ -81,6 +93,14 @@ class Metrics:
     def call_left(self) -> None:
         """A call that was counted as under way goes on elsewhere, and is counted there."""
         self._under_way -= 1
+
+    def calls_wait(self, read: Callable[[], int]) -> None:
+        """How many calls wait is asked here."""
+        self._waiting.labels(self.service).set_function(read)
+
+    def turn_ended(self, outcome: str) -> None:
+        """A call that had to wait did so, or was refused."""
+        self._waited.labels(self.service, outcome).inc()
 
     def event_handled(self, topic: str, outcome: str, seconds: float) -> None:
         """A handler ended: `handled`, `rejected`, `later` or `failed`."""

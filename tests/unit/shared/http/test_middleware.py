@@ -365,6 +365,37 @@ async def test_one_callers_calls_wait_for_each_other(made: MemoryParts) -> None:
     assert most == 2
 
 
+async def test_what_does_not_fit_into_a_callers_line_is_told_to_come_back_and_others_are_not(made: MemoryParts) -> None:
+    go_on = asyncio.Event()
+
+    async def hold(request: web.Request) -> web.Response:
+        await go_on.wait()
+        return json_answer({"path": request.path})
+
+    routes = [
+        Route("GET", "/hold", hold, "", open_because="a test", audit=Audit.NONE),
+        Route("GET", "/stream", hold, "", open_because="a test", audit=Audit.NONE, seconds=0),
+    ]
+    app = made.parts.face(routes, limits=Limits(at_once=1, waiting=1, streams_at_once=3))
+    async with client_of(Service(app)) as client:
+        first = [asyncio.create_task(client.get("/hold", headers=bearer(ADA))) for _ in range(3)]
+        done, _ = await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = [await each for each in done]
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
+        assert (await json_of(refused))["error"]["status"] == "RESOURCE_EXHAUSTED"
+        others = [
+            *(asyncio.create_task(client.get("/stream", headers=bearer(ADA))) for _ in range(3)),
+            asyncio.create_task(client.get("/hold", headers=bearer(EVE))),
+        ]
+        await asyncio.sleep(0.05)
+        waiting = made.parts.metrics.text().decode()
+        go_on.set()
+        assert {(await each).status for each in (*first, *others)} == {200, 429}
+        assert {(await each).status for each in others} == {200}
+    assert 'entrepot_http_waiting{service="cleanup"} 1.0' in waiting
+    assert 'entrepot_http_waited_total{outcome="full",service="cleanup"} 1.0' in waiting
+
+
 async def test_calls_are_counted_by_the_template_of_their_path(client: Client, made: MemoryParts) -> None:
     await client.get(THING, headers=bearer(ADA))
     text = made.parts.metrics.text().decode()
