@@ -57,6 +57,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a step checks and writes beside what it is made for."""
+
+    checks: Sequence[Check] = ()
+    writes: Sequence[Write] = ()
+
+
+NOTHING = Beside()
+
+
+@dataclass(frozen=True)
 class Steps:
     """Makes changes into atomic steps of the registry's state."""
 

@@ -3,8 +3,9 @@
 The manifest is the same whenever it is built from the same object, so a job that runs twice attaches once.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -29,6 +30,47 @@ _EMPTY = b"{}"
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A blob that a referrer is made of."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def descriptor(self) -> dict[str, object]:
+        """How the manifest names it."""
+        told: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        return told | ({"annotations": self.annotations} if self.annotations else {})
+
+
+@dataclass(frozen=True)
+class Referrer:
+    """A manifest that is to refer to a subject."""
+
+    subject: Version
+    artifact_type: str
+    layers: Sequence[Layer]
+    annotations: Mapping[str, str]
+
+    def manifest(self) -> Manifest:
+        """The manifest, the same for the same parts."""
+        subject = self.subject
+        body = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_MANIFEST,
+            "artifactType": self.artifact_type,
+            "config": {"mediaType": media_types.OCI_EMPTY, "digest": Digest.of(_EMPTY), "size": len(_EMPTY)},
+            "layers": [layer.descriptor for layer in self.layers],
+            "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.facts.size},
+        }
+        annotations = dict(sorted(self.annotations.items()))
+        content = orjson.dumps(body | ({"annotations": annotations} if annotations else {}))
+        return Manifest.parse(content, media_types.OCI_MANIFEST)
+
+
+@dataclass(frozen=True)
 class Attaching:
     """Builds and stores referrers."""
 
@@ -43,11 +85,16 @@ class Attaching:
         if subject is None:
             raise ManifestUnknown(f"there is no manifest {asked.subject_digest}")
         layer, size = await self._layer(name, asked.object, act)
+        await self.hold_config(name, act)
+        layers = [Layer(asked.media_type, layer, size)]
+        manifest = Referrer(subject, asked.artifact_type, layers, asked.annotations).manifest()
+        await self.pushing.push(name, manifest, (), act.part("manifest"), instead=_attached(name, asked, manifest))
+
+    async def hold_config(self, name: ImageName, act: Act) -> None:
+        """Let the repository hold the config of every referrer."""
         config = Digest.of(_EMPTY)
         await self.blobs.put(blob_object(name.project, config), _EMPTY)
         await self.holdings.keep(name, config, len(_EMPTY), act.part("config"), ATTACH)
-        manifest = Manifest.parse(_content(asked, subject, layer, size), media_types.OCI_MANIFEST)
-        await self.pushing.push(name, manifest, (), act.part("manifest"), _attached(name, asked, manifest))
 
     async def _layer(self, name: ImageName, stored: str, act: Act) -> tuple[Digest, int]:
         running = Running.begun("sha256")
@@ -59,19 +106,6 @@ class Attaching:
                 await self.blobs.put(blob_object(name.project, layer), pieces)
             await self.holdings.keep(name, layer, running.offset, act.part("layer"), ATTACH)
         return layer, running.offset
-
-
-def _content(asked: ReferrerRequested, subject: Version, layer: Digest, size: int) -> bytes:
-    body = {
-        "schemaVersion": 2,
-        "mediaType": media_types.OCI_MANIFEST,
-        "artifactType": asked.artifact_type,
-        "config": {"mediaType": media_types.OCI_EMPTY, "digest": Digest.of(_EMPTY), "size": len(_EMPTY)},
-        "layers": [{"mediaType": asked.media_type, "digest": layer, "size": size}],
-        "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.facts.size},
-    }
-    annotations = dict(sorted(asked.annotations.items()))
-    return orjson.dumps(body | ({"annotations": annotations} if annotations else {}))
 
 
 def _attached(name: ImageName, asked: ReferrerRequested, manifest: Manifest) -> list[Event]:

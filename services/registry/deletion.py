@@ -16,7 +16,20 @@ from services.registry.store import Store
 from services.registry.tag_keeping import fixed_by, refuse_deletion
 from services.registry.voice import Voice
 from shared.digest import Digest
-from shared.state import STAMP, Add, Check, Drop, FieldIs, IsEmpty, NotMember, PutField, Unindex, ValueIs, Write
+from shared.state import (
+    STAMP,
+    Add,
+    Check,
+    Drop,
+    DropField,
+    FieldIs,
+    IsEmpty,
+    NotMember,
+    PutField,
+    Unindex,
+    ValueIs,
+    Write,
+)
 from shared.tag_rules import TagRules
 
 MOST_TAGS = 300
@@ -187,7 +200,16 @@ class Deletion:
             *(Unindex(layout.tags(name), tag) for tag in tags),
             *(Unindex(layout.holders(project, repository, blob), holder) for blob in facts.blobs),
             *(Unindex(layout.parents(name, child), digest) for child in facts.children),
-            *([Unindex(layout.referrers(name, facts.subject), digest)] if facts.subject else []),
+            *(self._detach(version) if facts.subject else []),
+        ]
+
+    def _detach(self, version: Version) -> list[Write]:
+        layout, name = self.store.layout, version.name
+        place = (name.project, name.repository)
+        return [
+            Unindex(layout.referrers(name, version.facts.subject), version.digest),
+            Unindex(layout.attachments(*place), version.attachment_id),
+            *([DropField(layout.attachment_ids(*place), version.attachment)] if version.attachment else []),
         ]
 
     def _count_down(self, name: ImageName, count: str | None) -> list[Write]:

@@ -107,5 +107,9 @@ class TagExists(AlreadyExists):
     """There is a tag of that name already."""
 
 
+class AttachmentExists(AlreadyExists):
+    """There is an attachment of that id already."""
+
+
 class Unsupported(Unimplemented):
     """The registry does not do this, and says what to do instead."""

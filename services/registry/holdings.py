@@ -123,6 +123,7 @@ class Holdings:
         layout = self.store.layout
         return [
             DropField(layout.blobs(project, repository), digest),
+            DropField(layout.files(project, repository), digest),
             Unindex(layout.blob_list(project, repository), digest),
             Unindex(layout.uses(project, digest), repository),
         ]

@@ -59,6 +59,10 @@ class Layout:
         """Index: the same digests, for paging."""
         return self.keys.of(project, "bloblist", repository)
 
+    def files(self, project: str, repository: str) -> str:
+        """Hash: digest -> what somebody noted of a blob that the repository holds, a `FileNote`."""
+        return self.keys.of(project, "files", repository)
+
     def holders(self, project: str, repository: str, digest: str) -> str:
         """Index: `image@digest` of the manifests that refer to the blob."""
         return self.keys.of(project, "holders", repository, digest)
@@ -70,6 +74,14 @@ class Layout:
     def cancelled(self, project: str, upload: str) -> str:
         """Value, until the upload's address expires: it was cancelled."""
         return self.keys.of(project, "cancelled", upload)
+
+    def attachments(self, project: str, repository: str) -> str:
+        """Index: ids of the manifests that have a subject."""
+        return self.keys.of(project, "attachments", repository)
+
+    def attachment_ids(self, project: str, repository: str) -> str:
+        """Hash: id -> `image@digest`, where the id was chosen by somebody and does not tell."""
+        return self.keys.of(project, "attachmentids", repository)
 
     # Images.
 
@@ -86,7 +98,10 @@ class Layout:
         return self._of(name, "versions")
 
     def version(self, name: ImageName, digest: str) -> str:
-        """Hash: `media_type`, `facts` (JSON), `uploaded`, `updated`, `generation` of one manifest."""
+        """Hash: `media_type`, `facts` (JSON), `uploaded`, `updated`, `generation` of one manifest.
+
+        Perhaps `annotations` (JSON), and `attachment`, the id that was chosen for it.
+        """
         return self._of(name, "version", digest)
 
     def tags(self, name: ImageName) -> str:

@@ -3,8 +3,10 @@
 Unknown fields are kept, because the bytes are; nothing is ever written anew.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self, cast
 
 import orjson
@@ -17,7 +19,11 @@ from shared.digest import Digest
 MOST_REFERENCES = 4096
 """Blobs and manifests that one manifest may name: they are all checked in one atomic step."""
 
+MOST_FEATURES = 16
+"""Features of an operating system that are told of a manifest in an index."""
+
 _Json = dict[str, Any]
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Descriptor:
     """`os/architecture[/variant]`."""
     elsewhere: bool = False
     """The bytes are to be had from other addresses: a registry need not hold them."""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,14 @@ class Manifest:
         return tuple(dict.fromkeys(part.digest for part in parts if not part.elsewhere))
 
     @property
+    def own_config(self) -> str:
+        """The config that the repository must hold, unless it is a layer, too."""
+        config = self.config
+        if config is None or config.elsewhere or config.digest in {layer.digest for layer in self.layers}:
+            return ""
+        return config.digest
+
+    @property
     def size(self) -> int:
         """Bytes of the manifest, its config and its layers, each counted once."""
         parts = {part.digest: part.size for part in (*((self.config,) if self.config else ()), *self.layers)}
@@ -96,13 +112,16 @@ class Manifest:
         return self.artifact_type or (self.config.media_type if self.config else "")
 
 
-def config_platform(content: bytes) -> str:
-    """The platform that an image's config names; empty where it names none or is no JSON."""
+def config_tells(content: bytes) -> tuple[str, str]:
+    """Platform and time of an image by its config; empty where it says none or is no JSON."""
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return ""
-    return _platform(cast("_Json", body)) if isinstance(body, dict) else ""
+        return "", ""
+    if not isinstance(body, dict):
+        return "", ""
+    told = cast("_Json", body)
+    return _platform(told), _time(told.get("created"))
 
 
 def _document(content: bytes) -> _Json:
@@ -170,12 +189,15 @@ def _descriptor(found: object, where: str) -> Descriptor:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
         raise ManifestInvalid(f"{where}: a descriptor's size is a number of bytes")
     media_type = _text(body, "mediaType")
+    platform = cast("_Json", body["platform"]) if isinstance(body.get("platform"), dict) else {}
     return Descriptor(
         media_type,
         _digest(body, where),
         size,
-        platform=_platform(cast("_Json", body["platform"])) if isinstance(body.get("platform"), dict) else "",
+        platform=_platform(platform),
         elsewhere=bool(body.get("urls")) or media_types.stays_elsewhere(media_type),
+        os_version=_word(platform.get("os.version")),
+        os_features=_words(platform.get("os.features")),
     )
 
 
@@ -199,6 +221,26 @@ def _annotations(body: _Json) -> dict[str, str]:
     if not all(isinstance(value, str) for value in annotations.values()):
         raise ManifestInvalid("an annotation is a string")
     return annotations
+
+
+def _word(found: object) -> str:
+    return found[:64] if isinstance(found, str) else ""
+
+
+def _words(found: object) -> tuple[str, ...]:
+    words = cast("Sequence[object]", found)[:MOST_FEATURES] if isinstance(found, list) else ()
+    return tuple(word for word in map(_word, words) if word)
+
+
+def _time(found: object) -> str:
+    """A time of RFC 3339, in UTC; empty where it is none."""
+    if not isinstance(found, str) or not _TIME.fullmatch(found):
+        return ""
+    try:
+        moment = datetime.fromisoformat(found).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return ""
+    return found if found.endswith("Z") else moment.isoformat().replace("+00:00", "Z")
 
 
 def _platform(body: _Json) -> str:

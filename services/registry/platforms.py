@@ -1,45 +1,54 @@
-"""For which platforms an image is: read from its config, which never changes, so what was read is remembered."""
+"""What an image's config tells: its platform, and when it was built. It never changes, so what was read is kept."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from services.registry.manifests import Manifest, config_platform
+from services.registry.manifests import Manifest, config_tells
 from services.registry.media_types import IMAGE_CONFIGS
 from shared.blobs import BlobMissing, Blobs
 from shared.names import blob_object
 
 LARGEST_CONFIG = 1024 * 1024
-"""Bytes of an image's config that are read for its platform; a larger one goes without."""
+"""Bytes of an image's config that are read; a larger one goes unread."""
 
 MOST_PLATFORMS = 64
 """Platforms of an index that are told; an event is small."""
 
 REMEMBERED = 4096
-"""Configs whose platform is known without reading them again; the oldest are forgotten first."""
+"""Configs that need not be read again; the oldest are forgotten first."""
+
+
+class Told(NamedTuple):
+    """What a manifest's config, or an index, tells of the image."""
+
+    platforms: tuple[str, ...] = ()
+    """As `os/architecture`, perhaps with a variant; none where nobody says."""
+    built: str = ""
 
 
 @dataclass(frozen=True)
 class Platforms:
-    """Finds the platforms of manifests."""
+    """Finds out what manifests are for."""
 
     blobs: Blobs
-    known: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict[str, tuple[str, ...]])
+    known: OrderedDict[str, Told] = field(default_factory=OrderedDict[str, Told])
 
-    async def of(self, project: str, manifest: Manifest) -> tuple[str, ...]:
-        """As `os/architecture`, perhaps with a variant; none where nobody says."""
+    async def of(self, project: str, manifest: Manifest) -> Told:
+        """What is told of the image."""
         config = manifest.config
         if config is None or config.media_type not in IMAGE_CONFIGS:
-            return manifest.platforms[:MOST_PLATFORMS]
+            return Told(manifest.platforms[:MOST_PLATFORMS])
         known = self.known.get(config.digest)
         if known is None:
             try:
                 content = await self.blobs.content(blob_object(project, config.digest), LARGEST_CONFIG)
             except BlobMissing:
-                return ()
+                return Told()
             except ValueError:
                 content = b""
-            platform = config_platform(content)
-            known = self.known[config.digest] = (platform,) if platform else ()
+            platform, built = config_tells(content)
+            known = self.known[config.digest] = Told((platform,) if platform else (), built)
             if len(self.known) > REMEMBERED:
                 self.known.popitem(last=False)
         return known

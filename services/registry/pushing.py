@@ -6,14 +6,14 @@ Racing pushers all succeed: the step is decided anew when a tag, a blob or the v
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.registry.acts import Act, Change, Deed, Steps
+from services.registry.acts import NOTHING, Act, Beside, Change, Deed, Steps
 from services.registry.errors import NameUnknown, ReferencesUnknown
 from services.registry.holdings import PUSH
 from services.registry.layout import Layout
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Tag
 from services.registry.platforms import Platforms
-from services.registry.records import Facts, Pointer
+from services.registry.records import Facts, Pointer, attachment_id
 from services.registry.store import Store
 from services.registry.tag_keeping import refuse_overwrite
 from services.registry.voice import Push, Voice
@@ -69,15 +69,19 @@ class Pushing:
     voice: Voice
     platforms: Platforms
 
-    async def push(
+    async def push(  # noqa: PLR0913 - a push has these parts
         self,
         name: ImageName,
         manifest: Manifest,
         tags: Sequence[Tag],
         act: Act,
+        *,
         instead: Sequence[Event] | None = None,
+        beside: Beside = NOTHING,
     ) -> None:
         """Take a manifest under these tags, perhaps none; `instead` is said where this is not somebody's push.
+
+        What is to be done `beside` is done in the same step.
 
         Raises ReferencesUnknown, TagOverwriteRefused, NameUnknown where there is no such repository.
         """
@@ -89,7 +93,8 @@ class Pushing:
             # The step checks all of it again: only where somebody was faster is it looked for once more.
             before = found.pop() if found else await self._found(name, manifest, tags)
             shelf = _Shelf(self.store.layout, name, manifest, facts, before, rfc3339(self.steps.clock.now()))
-            return self._change(shelf, tags, self._events(shelf, tags, act) if instead is None else instead)
+            events = self._events(shelf, tags, act) if instead is None else instead
+            return self._change(shelf, tags, events, beside)
 
         await self.steps.make(act, decide)
 
@@ -131,12 +136,13 @@ class Pushing:
             pass
         await self.blobs.put(stored, manifest.content)
 
-    def _change(self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event]) -> Change:
+    def _change(self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event], beside: Beside) -> Change:
         name = shelf.name
         writes = [*shelf.version()]
         for tag, pointer in zip(tags, shelf.before.pointers, strict=True):
             writes += shelf.tag(tag, pointer)
-        return Change(name.project, name.repository, checks=shelf.checks(tags), writes=writes, events=events)
+        checks, writes = [*shelf.checks(tags), *beside.checks], [*writes, *beside.writes]
+        return Change(name.project, name.repository, checks=checks, writes=writes, events=events)
 
     def _events(self, shelf: "_Shelf", tags: Sequence[Tag], act: Act) -> list[Event]:
         name, manifest, before = shelf.name, shelf.manifest, shelf.before
@@ -212,7 +218,14 @@ class _Shelf:
             Add(layout.image(name), "versions", 1),
             *(Index(layout.holders(project, repository, blob), holder) for blob in self.facts.blobs),
             *(Index(layout.parents(name, child), digest) for child in self.facts.children),
-            *([Index(layout.referrers(name, subject), digest)] if subject else []),
+            *(self._attachment(subject) if subject else []),
+        ]
+
+    def _attachment(self, subject: str) -> list[Write]:
+        layout, name, digest = self.layout, self.name, self.manifest.digest
+        return [
+            Index(layout.referrers(name, subject), digest),
+            Index(layout.attachments(name.project, name.repository), attachment_id(name, digest)),
         ]
 
     def tag(self, tag: Tag, pointer: Pointer | None) -> list[Write]:

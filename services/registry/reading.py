@@ -124,6 +124,13 @@ class Reading:
                 break
         return Referrers(descriptors, after)
 
+    async def annotations(self, version: Version) -> dict[str, str]:
+        """What stands in the manifest; where that is too long to be remembered, it is read from there."""
+        remembered = version.facts.annotations
+        if remembered is not None:
+            return remembered
+        return orjson.loads(await self.contents.of(version.name.project, version.digest))["annotations"]
+
     def _at_hand(self, place: Place, found: str) -> Stored | None:
         try:
             digest, media_type = place.read(found)
@@ -151,7 +158,5 @@ class Reading:
         }
         if version.facts.kind:
             descriptor["artifactType"] = version.facts.kind
-        annotations = version.facts.annotations
-        if annotations is None:
-            annotations = orjson.loads(await self.contents.of(version.name.project, version.digest))["annotations"]
+        annotations = await self.annotations(version)
         return descriptor | ({"annotations": annotations} if annotations else {})

@@ -5,10 +5,14 @@ from typing import Any, Self
 
 import orjson
 
-from services.registry.manifests import Manifest
+from services.registry.manifests import Descriptor, Manifest
 from services.registry.names import ImageName
+from services.registry.platforms import Told
 from shared.digest import Digest
 from shared.tag_rules import TagRules
+
+MOST_LISTED = 64
+"""Manifests of an index that are remembered with their platforms; those of a longer one are read from the index."""
 
 LARGEST_ANNOTATIONS = 16 * 1024
 """Bytes of annotations that are remembered; more are read from the manifest each time they are asked for."""
@@ -36,6 +40,26 @@ class Pointer:
 
 
 @dataclass(frozen=True)
+class FileNote:
+    """What is remembered of a blob because somebody uploaded it as a file, or annotated it."""
+
+    created: str = ""
+    """Empty where it came with an image."""
+    updated: str = ""
+    annotations: dict[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self:
+        """Read what `text` wrote; nothing is remembered of most blobs."""
+        return cls(**orjson.loads(text)) if text else cls()
+
+    @property
+    def text(self) -> str:
+        """The JSON that state keeps, the same for the same note."""
+        return orjson.dumps(self, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is remembered of a manifest, so that lists and deletions need not read it."""
 
@@ -52,9 +76,15 @@ class Facts:
     children: tuple[str, ...] = ()
     annotations: dict[str, str] | None = field(default_factory=dict[str, str])
     """None: too large to be remembered."""
+    config: str = ""
+    """The blob that is the config, and nothing else besides."""
+    built: str = ""
+    """When the image was built, as its config says."""
+    manifests: tuple[dict[str, Any], ...] | None = None
+    """What an index lists, in Google's words; None: not remembered."""
 
     @classmethod
-    def of(cls, manifest: Manifest, platforms: tuple[str, ...]) -> Self:
+    def of(cls, manifest: Manifest, told: Told) -> Self:
         """What is worth remembering of a manifest."""
         short = len(orjson.dumps(manifest.annotations)) <= LARGEST_ANNOTATIONS
         return cls(
@@ -63,24 +93,48 @@ class Facts:
             artifact_type=manifest.artifact_type,
             kind=manifest.kind,
             subject=manifest.subject or "",
-            platforms=platforms,
+            platforms=told.platforms,
             blobs=manifest.blobs,
             children=tuple(dict.fromkeys(child.digest for child in manifest.children)),
             annotations=manifest.annotations if short else None,
+            config=manifest.own_config,
+            built=told.built,
+            manifests=tuple(map(listed, manifest.children)) if len(manifest.children) <= MOST_LISTED else None,
         )
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read what `text` wrote."""
         found: dict[str, Any] = orjson.loads(text)
-        for name in ("platforms", "blobs", "children"):
-            found[name] = tuple(found[name])
+        for name in ("platforms", "blobs", "children", "manifests"):
+            if found.get(name) is not None:
+                found[name] = tuple(found[name])
         return cls(**found)
 
     @property
     def text(self) -> str:
         """The JSON that state keeps."""
         return orjson.dumps(asdict(self)).decode()
+
+
+def listed(child: Descriptor) -> dict[str, Any]:
+    """What an index says of a manifest that it lists, in Google's words."""
+    system, architecture, variant, *_ = (*child.platform.split("/"), "", "", "")
+    told: dict[str, Any] = {
+        "digest": child.digest,
+        "mediaType": child.media_type,
+        "os": system,
+        "architecture": architecture,
+        "variant": variant,
+        "osVersion": child.os_version,
+        "osFeatures": child.os_features,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def attachment_id(name: ImageName, digest: str) -> str:
+    """The id of an attachment for which nobody chose one: it tells where the manifest is, and nobody can choose it."""
+    return f"{digest.replace(':', '-')}~{name.image.replace('/', '~')}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +151,13 @@ class Version:
     """Of the last push or removal of a tag that concerned it."""
     annotations: dict[str, str] = field(default_factory=dict[str, str])
     """Words of its owner."""
+    attachment: str = ""
+    """The id that somebody chose for it as an attachment."""
+
+    @property
+    def attachment_id(self) -> str:
+        """Its id as an attachment of its subject."""
+        return self.attachment or attachment_id(self.name, self.digest)
 
 
 @dataclass(frozen=True)

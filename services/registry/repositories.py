@@ -153,8 +153,8 @@ class Repositories:
         for digest in await state.record(layout.blobs(project, repository)):
             writes: list[Write] = [Unindex(layout.uses(project, digest), repository)]
             await self._quietly(project, repository, f"unuse/{digest}", writes)
-        both = (Drop(layout.blobs(project, repository)), Drop(layout.blob_list(project, repository)))
-        await self._quietly(project, repository, "unhold", list(both))
+        kept = (layout.blobs, layout.blob_list, layout.files)
+        await self._quietly(project, repository, "unhold", [Drop(key(project, repository)) for key in kept])
 
     async def _quietly(self, project: str, repository: str, what: str, writes: list[Write]) -> None:
         request = f"{what}/{self.ids.new()}"

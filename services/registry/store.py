@@ -100,6 +100,7 @@ class Store:
             updated=found["updated"],
             generation=int(found["generation"]),
             annotations=orjson.loads(found.get("annotations", "{}")),
+            attachment=found.get("attachment", ""),
         )
 
     async def images(self, project: str, repository: str, after: str, limit: int) -> list[str]:
@@ -147,6 +148,14 @@ class Store:
         """A page of the digests that refer to a subject."""
         return await self.state.members(self.layout.referrers(name, subject), after=after, limit=limit)
 
+    async def attachments(self, project: str, repository: str, after: str, limit: int) -> list[str]:
+        """A page of the ids of the repository's attachments."""
+        return await self.state.members(self.layout.attachments(project, repository), after=after, limit=limit)
+
+    async def chosen_attachment(self, project: str, repository: str, attachment: str) -> str | None:
+        """`image@digest` of the attachment for which somebody chose this id."""
+        return await self.state.field(self.layout.attachment_ids(project, repository), attachment)
+
     # Blobs.
 
     async def blob_sizes(self, project: str, repository: str, digests: Sequence[str]) -> list[str | None]:
@@ -163,6 +172,10 @@ class Store:
     async def held(self, project: str, repository: str, after: str, limit: int) -> list[str]:
         """A page of the digests of the blobs that a repository holds."""
         return await self.state.members(self.layout.blob_list(project, repository), after=after, limit=limit)
+
+    async def file_notes(self, project: str, repository: str, digests: Sequence[str]) -> list[str | None]:
+        """What is noted of blobs, as state has it."""
+        return await self.state.fields(self.layout.files(project, repository), digests) if digests else []
 
     async def blob_holders(self, project: str, repository: str, digest: str, limit: int = 3) -> list[str]:
         """Manifests that refer to a blob, as `image@digest`."""

@@ -13,7 +13,7 @@ from services.registry.errors import (
     UploadInvalid,
     UploadUnknown,
 )
-from services.registry.manifests import Manifest, config_platform
+from services.registry.manifests import Manifest, config_tells
 from services.registry.names import ImageName, Tag, digest, reference
 from services.registry.ranges import Span, Unsatisfiable, asked, chunk
 from services.registry.sessions import Session
@@ -180,7 +180,51 @@ def test_a_document_that_reads_two_ways_is_refused() -> None:
     ],
 )
 def test_the_platform_of_an_image_stands_in_its_config(content: bytes, platform: str) -> None:
-    assert config_platform(content) == platform
+    assert config_tells(content) == (platform, "")
+
+
+@pytest.mark.parametrize(
+    ("created", "built"),
+    [
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z"),
+        ("2024-01-02T03:04:05.123456789Z", "2024-01-02T03:04:05.123456789Z"),
+        ("2024-01-02T03:04:05+02:00", "2024-01-02T01:04:05Z"),
+        ("2024-01-02T03:04:05.5-01:30", "2024-01-02T04:34:05.500000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+02:00", ""),
+        ("2024-13-02T03:04:05Z", ""),
+        ("2024-01-02T03:04:05", ""),
+        ("yesterday", ""),
+        (1704164645, ""),
+        (None, ""),
+    ],
+)
+def test_when_an_image_was_built_stands_in_its_config(created: object, built: str) -> None:
+    assert config_tells(json_bytes({"created": created})) == ("", built)
+
+
+@given(st.binary() | st.text().map(lambda text: json_bytes({"created": text})))
+def test_no_config_is_too_strange(content: bytes) -> None:
+    platform, built = config_tells(content)
+    assert not built or built.endswith("Z")
+    assert "\n" not in built
+    assert not platform
+
+
+def test_an_index_says_for_which_system_each_manifest_is() -> None:
+    child = {
+        **descriptor(MANIFEST, artifact()),
+        "platform": {
+            "os": "windows",
+            "architecture": "amd64",
+            "os.version": "10.0.14393.1066",
+            "os.features": ["win32k", 1],
+        },
+    }
+    (found,) = Manifest.parse(
+        json_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}), INDEX
+    ).children
+    assert (found.platform, found.os_version, found.os_features) == ("windows/amd64", "10.0.14393.1066", ("win32k",))
 
 
 SESSION = Session("id", "demo", "web", "app", 10, "user:ada@example.org", offset=5, hashed="ab" * 32)
