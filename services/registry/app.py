@@ -24,6 +24,7 @@ from services.registry.platforms import Platforms
 from services.registry.pulls import Pulls
 from services.registry.pushing import Pushing
 from services.registry.reading import Contents, Reading
+from services.registry.redirects import Redirects
 from services.registry.registry import Registry
 from services.registry.repositories import Repositories
 from services.registry.repository import Standard
@@ -70,9 +71,10 @@ def build(parts: Parts) -> Service:
 def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mounts) -> Service:
     settings = registry.settings
     key = _upload_key(parts, settings)
+    redirects = Redirects(registry.store, parts.blobs, settings.redirect, settings.redirect_seconds)
     faces = OciFaces(
         ManifestFace(registry),
-        BlobFace(registry, parts.blobs),
+        BlobFace(registry, parts.blobs, redirects),
         UploadFace(registry, mounts, key),
         ListFace(registry),
     )

@@ -75,6 +75,10 @@ class Layout:
         """Value, until the upload's address expires: it was cancelled."""
         return self.keys.of(project, "cancelled", upload)
 
+    def vouched(self, project: str, upload: str) -> str:
+        """Value, until the upload's address expires: `digest size`, what its staged bytes were found to be."""
+        return self.keys.of(project, "vouched", upload)
+
     def attachments(self, project: str, repository: str) -> str:
         """Index: ids of the manifests that have a subject."""
         return self.keys.of(project, "attachments", repository)

@@ -28,5 +28,9 @@ class RegistrySettings(BaseModel):
     """The largest blob; nothing: no limit."""
     mount_copy_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
     """The largest blob that a mount copies from another project; a larger one is uploaded by the client."""
+    redirect: bool = False
+    """Send who reads a blob to the object store; a repository's label `entrepot-redirect` says otherwise."""
+    redirect_seconds: int = Field(default=300, ge=10, le=3600)
+    """How long such an address opens; what was begun goes on."""
     tags_page: int = Field(default=1000, ge=1, le=10_000)
     """Tags in a page where the client does not say how many."""

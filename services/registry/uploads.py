@@ -1,7 +1,8 @@
 """Uploads of blobs: in one piece or in many, at one replica or at several, each byte hashed once on its way in.
 
-Nothing of an upload stands in state but that it was cancelled: its bytes are staged in the bucket from the first on,
-what else is known travels in its signed address. A blob is durable under its digest before the repository holds it.
+Nothing of an upload stands in state but that it was cancelled, or what its bytes were found to be where its address
+cannot tell: they are staged in the bucket from the first on, what else is known travels in the signed address. A blob
+is durable under its digest before the repository holds it.
 """
 
 from collections.abc import AsyncIterator
@@ -146,9 +147,10 @@ class Uploads:
             if first or not await self.holdings.holds(session.project, session.repository, digest):
                 await self._keep(session, digest, await self._stored(session.name, digest, body), act)
             return
+        whole = session
         if first or body.span is not None:
-            session = await self.append(session, body)
-        await self._commit(await self.status(session), digest, act)
+            whole = await self.append(session, body)
+        await self._commit(session, await self.status(whole), digest, act)
 
     async def _small(self, session: Session, digest: Digest, body: Body) -> tuple[bytes | None, Body]:
         """The blob, where the body alone is all of it, whatever may be staged; else None and the body as it was."""
@@ -168,10 +170,7 @@ class Uploads:
     async def cancel(self, session: Session) -> None:
         """Forget an upload and its bytes. Its address still opens: what remembers the cancellation lives as long."""
         self.hashes.forget(session.id)
-        left = max(1, session.expires - int(self.clock.now()) + 1)
-        remembered = Put(self._cancelled(session), "", seconds=left)
-        at = partition_of(session.project)
-        await self.holdings.steps.state.apply(Step(at, f"cancel {session.id}", writes=(remembered,)))
+        await self._remember(session, "cancel", self._cancelled(session), "")
         await self.blobs.abandon(session.id)
 
     async def forget_expired(self) -> int:
@@ -182,10 +181,20 @@ class Uploads:
             await self.blobs.abandon(upload)
         return len(old)
 
-    async def _commit(self, session: Session, digest: Digest, act: Act) -> None:
+    async def _remember(self, session: Session, what: str, key: str, value: str) -> None:
+        """For as long as the upload's address opens."""
+        left = max(1, session.expires - int(self.clock.now()) + 1)
+        step = Step(partition_of(session.project), f"{what} {session.id}", writes=(Put(key, value, seconds=left),))
+        await self.holdings.steps.state.apply(step)
+
+    async def _commit(self, asked: Session, session: Session, digest: Digest, act: Act) -> None:
+        """Make the staged bytes the blob; `asked` is what the client's address knew of them."""
         actual, size = await self._digest(session, digest.algorithm)
         if actual != digest:
             raise DigestInvalid(f"the content has the digest {actual}, not {digest}")
+        if (asked.digest, asked.offset) != (digest, size):
+            # Should we die between the commit and the record, nothing but this tells that these bytes came.
+            await self._remember(session, f"vouch {digest}", self._vouched(session), f"{digest} {size}")
         try:
             await self.blobs.commit(session.id, blob_object(session.project, digest), size)
         except BlobMissing as error:
@@ -208,7 +217,7 @@ class Uploads:
         return running.digest, running.offset
 
     async def _finished_before(self, session: Session, digest: Digest, act: Act) -> None:
-        """The bytes are staged no more. A signed address that vouches for them closes what a crash left open."""
+        """The bytes are staged no more. What vouches for them closes what a crash left open: the address, or state."""
         if await self.holdings.holds(session.project, session.repository, digest):
             return
         stored = blob_object(session.project, digest)
@@ -216,8 +225,10 @@ class Uploads:
             size = (await self.blobs.stat(stored)).size
         except BlobMissing:
             raise _unknown() from None
-        if session.digest != digest or session.offset != size:
-            raise _unknown()
+        if (session.digest, session.offset) != (digest, size):
+            found = await self.holdings.store.state.value(self._vouched(session))
+            if found != f"{digest} {size}":
+                raise _unknown()
         await self._keep(session, digest, size, act)
 
     async def _staged(self, session: Session) -> int:
@@ -233,6 +244,9 @@ class Uploads:
 
     def _cancelled(self, session: Session) -> str:
         return self.holdings.store.layout.cancelled(session.project, session.id)
+
+    def _vouched(self, session: Session) -> str:
+        return self.holdings.store.layout.vouched(session.project, session.id)
 
     def _refuse_expired(self, session: Session) -> None:
         if session.expires < self.clock.now():

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,9 @@ GATHERED = 4 * PIECE
 
 class DirectoryBlobs:
     """The blobs face over three folders: `objects`, `uploads` and `temporary`."""
+
+    presigns = False
+    least_chunk = 0
 
     def __init__(self, root: Path, *, threads: int = 16) -> None:
         """Makes the folders where they are missing, for this account alone, and clears what a crash left long ago."""
@@ -89,6 +92,11 @@ class DirectoryBlobs:
         """Remove an object."""
         path = self._objects / checked(name)
         await self._in_thread(lambda: path.unlink(missing_ok=True))
+
+    async def delete_all(self, names: Sequence[str]) -> None:
+        """Remove several objects."""
+        paths = [self._objects / checked(name) for name in names]
+        await self._in_thread(lambda: [path.unlink(missing_ok=True) for path in paths])
 
     async def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:
         """Objects by prefix, a folder at a time."""

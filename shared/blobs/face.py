@@ -1,6 +1,6 @@
 """The face of the bucket: immutable objects by name, streamed both ways, never held whole in memory."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +50,16 @@ class Blobs(Protocol):
     Each service may be given a view that ends at its own prefixes. Every method may raise BucketUnavailable.
     """
 
+    @property
+    def presigns(self) -> bool:
+        """Whether `presigned` gives addresses."""
+        ...
+
+    @property
+    def least_chunk(self) -> int:
+        """Bytes from which on a chunk of a staged upload is stored just as it came; 0: any size is as good."""
+        ...
+
     async def put(self, name: str, body: AsyncIterable[bytes] | bytes, *, if_absent: bool = False) -> int:
         """Store an object, durable on return, replacing an older one, and return its size.
 
@@ -71,6 +81,12 @@ class Blobs(Protocol):
 
     async def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
+        ...
+
+    async def delete_all(self, names: Sequence[str]) -> None:
+        """Remove several objects, in one request where the store has such a thing; those that went before an error
+        stay away.
+        """
         ...
 
     def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:

@@ -1,6 +1,6 @@
 """The bucket in memory: for tests, for simulation and for a service that is tried alone; gone when the process ends."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,9 @@ class MemoryBucket:
 
 class MemoryBlobs:
     """The blobs face over a `MemoryBucket`; every change happens in one loop round, without an await."""
+
+    presigns = False
+    least_chunk = 0
 
     def __init__(self, now: Callable[[], float], bucket: MemoryBucket | None = None) -> None:
         """`now` gives the wall time that objects are stamped with."""
@@ -69,6 +72,11 @@ class MemoryBlobs:
     async def delete(self, name: str) -> None:
         """Remove an object."""
         self.bucket.objects.pop(checked(name), None)
+
+    async def delete_all(self, names: Sequence[str]) -> None:
+        """Remove several objects."""
+        for name in names:
+            self.bucket.objects.pop(checked(name), None)
 
     async def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:
         """Objects by prefix, in byte order; one made or removed meanwhile may or may not be among them."""

@@ -32,7 +32,7 @@ class BucketPlace:
     region: str = "us-east-1"
     secure: bool = True
     public_endpoint: str = ""
-    """Where clients outside reach the store; empty: where we do."""
+    """Where clients outside reach the store, with or without `https://`; empty: where we do."""
 
 
 def open_blobs(place: BucketPlace, clock: Clock) -> Bucket:

@@ -4,7 +4,7 @@ Objects are visible whole or not at all by S3's own rule. How durable they are i
 order on S3, but not on every store where one name is a folder of another: names of one fixed shape avoid that.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -12,9 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 from minio import Minio
+from minio.credentials.credentials import Credentials
 
 from shared.blobs.face import PIECE, RangeInvalid, Stat
 from shared.blobs.names import checked
+from shared.blobs.s3_staging import PART as STAGED_PART
 from shared.blobs.s3_staging import PREFIX, S3Staging
 from shared.blobs.s3_wire import S3Wire
 
@@ -35,26 +37,33 @@ class S3Store:
     region: str = "us-east-1"
     secure: bool = True
     public_endpoint: str = ""
-    """Host and port at which the store's clients outside reach it, for presigned addresses; empty: the same."""
+    """Host and port, or `http://` or `https://` and these, at which clients outside reach the store: presigned
+    addresses begin so. Empty: the same."""
 
-    def client(self, endpoint: str) -> Minio:
-        """The SDK's client, which signs for that endpoint."""
-        return Minio(
-            endpoint,
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            region=self.region,
-            secure=self.secure,
-        )
+    def client(self) -> Minio:
+        """The SDK's client, which signs for the endpoint."""
+        return self._signing_for(self.endpoint, secure=self.secure)
+
+    def client_outside(self) -> Minio:
+        """The same for clients outside."""
+        scheme, _, host = (self.public_endpoint or self.endpoint).rpartition("://")
+        return self._signing_for(host.rstrip("/"), secure=scheme == "https" if scheme else self.secure)
+
+    def _signing_for(self, host: str, *, secure: bool) -> Minio:
+        return Minio(host, access_key=self.access_key, secret_key=self.secret_key, region=self.region, secure=secure)
 
 
 class S3Blobs:
     """The blobs face over one bucket of an S3 store."""
 
+    presigns = True
+    least_chunk = STAGED_PART
+
     def __init__(self, store: S3Store) -> None:
         """Connects at the first request, not here."""
-        self._wire = S3Wire(store.client(store.endpoint), store.bucket)
-        self._outside = S3Wire(store.client(store.public_endpoint or store.endpoint), store.bucket)
+        credentials = Credentials(store.access_key, store.secret_key)
+        self._wire = S3Wire(store.client(), store.bucket, store.region, credentials)
+        self._outside = S3Wire(store.client_outside(), store.bucket, store.region, credentials)
         self._staging = S3Staging(self._wire)
 
     async def make_bucket(self) -> None:
@@ -98,6 +107,10 @@ class S3Blobs:
         """Remove an object."""
         await self._wire.ask("DELETE", checked(name))
 
+    async def delete_all(self, names: Sequence[str]) -> None:
+        """Remove several objects, up to a thousand in one request."""
+        await self._wire.remove([checked(name) for name in names])
+
     async def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:
         """Objects by prefix, a page at a time."""
         client, bucket = self._wire.client, self._wire.bucket
@@ -111,7 +124,9 @@ class S3Blobs:
 
     async def presigned(self, name: str, seconds: int) -> str | None:
         """An address at which the store itself serves the object for a while."""
-        return self._outside.signed("GET", checked(name), lasts=timedelta(seconds=seconds))
+        # Whatever is in it, a browser that follows the address must show none of it.
+        kind = {"response-content-type": "application/octet-stream"}
+        return self._outside.signed("GET", checked(name), kind, timedelta(seconds=seconds))
 
     def path(self, name: str) -> Path | None:
         """There is no such file."""

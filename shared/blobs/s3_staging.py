@@ -5,14 +5,14 @@ nobody before it is completed; staged bytes must be readable, and any replica mu
 the tail is replaced under a condition on its etag, so of two replicas that append at once one is told to look again.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 import orjson
-from minio.commonconfig import ComposeSource
 from minio.deleteobjects import DeleteObject
 
 from shared.blobs.face import PIECE, BlobExists, BlobMissing, StagingMoved, Stat
@@ -22,6 +22,8 @@ from shared.blobs.s3_wire import S3Wire
 PREFIX = "uploads/"
 PART = 8 * 1024 * 1024
 """Bytes from which on a part becomes an object; S3 takes 10,000 of them, so an upload may have 78 GiB."""
+_COPIES = 8
+"""Parts that the store copies at the same time."""
 
 _SIZE_DIGITS = 20
 
@@ -105,8 +107,8 @@ class S3Staging:
             with suppress(BlobExists):
                 await self._wire.ask("PUT", name, headers={"If-None-Match": "*"}, body=found.tail)
         elif not await self._exists(name):
-            await self._compose(upload, found, name)
-        await self.abandon(upload)
+            found = await self._compose(upload, found, name)
+        await self._forget(upload, found)
 
     async def abandon(self, upload: str) -> None:
         """Forget an upload: its parts, also those that a lost race left, and its standing last."""
@@ -155,13 +157,32 @@ class S3Staging:
             return False
         return True
 
-    async def _compose(self, upload: str, found: _Standing, name: str) -> None:
-        parts = [part for part, _ in found.parts]
+    async def _forget(self, upload: str, found: _Standing) -> None:
+        """The standing goes first: parts without one are cleared in time, as those that a lost race left."""
+        await self._wire.ask("DELETE", _standing(upload))
+        if found.parts:
+            await self._remove([name for name, _ in found.parts])
+
+    async def _compose(self, upload: str, found: _Standing, name: str) -> _Standing:
+        """Let the store copy the parts into one object, unless somebody else was faster; with the tail as a part."""
         if found.tail:
-            parts.append((await self._part(upload, found.tail))[0])
-        bucket = self._wire.bucket
-        sources = [ComposeSource(bucket, part) for part in parts]
-        await self._wire.in_thread(lambda: self._wire.client.compose_object(bucket, name, sources))
+            found = _Standing((*found.parts, await self._part(upload, found.tail)), etag=found.etag)
+        multipart, turns = await self._wire.begin(name), asyncio.Semaphore(_COPIES)
+
+        async def copied(number: int, part: str) -> str:
+            async with turns:
+                return await self._wire.copied_part(name, multipart, number, part)
+
+        copies = [asyncio.ensure_future(copied(number, part)) for number, (part, _) in enumerate(found.parts, 1)]
+        try:
+            etags = await asyncio.gather(*copies)
+            await self._wire.complete(name, multipart, etags, {"If-None-Match": "*"})
+        except BaseException as error:
+            await _ended(copies)
+            await self._wire.abort(name, multipart)
+            if not isinstance(error, BlobExists):
+                raise
+        return found
 
     async def _objects(self, prefix: str) -> AsyncIterator[Stat]:
         client, bucket = self._wire.client, self._wire.bucket
@@ -173,6 +194,12 @@ class S3Staging:
         client, bucket = self._wire.client, self._wire.bucket
         doomed = [DeleteObject(name) for name in names]
         await self._wire.in_thread(lambda: list(client.remove_objects(bucket, doomed)))
+
+
+async def _ended(copies: Sequence["asyncio.Future[str]"]) -> None:
+    for copy in copies:
+        copy.cancel()
+    await asyncio.gather(*copies, return_exceptions=True)
 
 
 def _standing(upload: str) -> str:

@@ -1,7 +1,7 @@
 """Requests to an S3 store: the minio SDK signs each address, aiohttp carries the bytes.
 
 The SDK's own calls block and cost more than the request itself, and it has no conditional create; what only it can do
-(listing, server-side copies, deleting many) runs on a thread.
+(listing, deleting many) runs on a thread.
 """
 
 import asyncio
@@ -9,14 +9,19 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from html import unescape
 from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import urllib3
 from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.credentials.credentials import Credentials
 from minio.error import MinioException, S3Error
+from minio.signer import sign_v4_s3
 from yarl import URL
 
 from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable, RangeInvalid
@@ -24,6 +29,7 @@ from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable,
 T = TypeVar("T")
 
 _SIGNED_FOR = timedelta(minutes=15)
+_NOTHING = sha256(b"").hexdigest()
 _PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 _REFUSALS: Mapping[int, type[Exception]] = {404: BlobMissing, 412: BlobExists, 416: RangeInvalid}
 
@@ -46,10 +52,12 @@ class Answer:
 class S3Wire:
     """Speaks to one bucket."""
 
-    def __init__(self, client: Minio, bucket: str) -> None:
+    def __init__(self, client: Minio, bucket: str, region: str, credentials: Credentials) -> None:
         """`client` knows its region, so that signing asks nobody."""
         self.client = client
         self.bucket = bucket
+        self._region = region
+        self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
 
     def signed(
@@ -82,12 +90,20 @@ class S3Wire:
         body: bytes | bytearray = b"",
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """One request, its answer to be read piece by piece; refusals are raised as the face names them."""
-        address = URL(self.signed(verb, name, query), encoded=True)
         sent = dict(headers or {})
         if verb in {"PUT", "POST"}:
             sent["Content-Length"] = str(len(body))
+        async with self._sent(verb, self.signed(verb, name, query), name, sent, body) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _sent(
+        self, verb: str, address: str, name: str, headers: Mapping[str, str], body: bytes | bytearray = b""
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         try:
-            async with self._connected().request(verb, address, headers=sent, data=_body(body)) as response:
+            async with self._connected().request(
+                verb, URL(address, encoded=True), headers=headers, data=_body(body)
+            ) as response:
                 if response.status >= 300:
                     raise await _refusal(response, name)
                 yield response
@@ -105,6 +121,13 @@ class S3Wire:
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise BucketUnavailable(type(error).__name__) from error
 
+    async def remove(self, names: Sequence[str]) -> None:
+        """Remove many objects: the SDK puts a thousand into one request."""
+        doomed = [DeleteObject(name) for name in names]
+        failed = await self.in_thread(lambda: list(self.client.remove_objects(self.bucket, doomed)))
+        if failed:
+            raise BucketUnavailable(f"{len(failed)} objects stay: {failed[0].code}")
+
     # A multipart upload, for what is large or of unknown size.
 
     async def begin(self, name: str) -> str:
@@ -116,15 +139,42 @@ class S3Wire:
         query = {"partNumber": str(number), "uploadId": upload}
         return (await self.ask("PUT", name, query=query, body=content)).headers.get("ETag", "")
 
+    async def copied_part(self, name: str, upload: str, number: int, source: str) -> str:
+        """Let the store copy an object as a part, and return the part's etag."""
+        query = {"partNumber": str(number), "uploadId": upload}
+        address, _, _ = self.signed("PUT", name, query).partition("&X-Amz-Algorithm=")
+        # S3 wants headers of its own kind signed, which a presigned address does not do.
+        headers = {
+            "Host": urlsplit(address).netloc,
+            "x-amz-copy-source": f"/{self.bucket}/{quote(source)}",
+        }
+        async with self._sent("PUT", address, name, self._signing("PUT", address, headers)) as response:
+            answer = Answer(response.headers, await response.read())
+        _refuse_late(answer)
+        return answer.element("ETag")
+
+    def _signing(self, verb: str, address: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers with a signature over them, for a request without a body."""
+        now = datetime.now(UTC)
+        told = {**headers, "x-amz-content-sha256": _NOTHING, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")}
+        signed = sign_v4_s3(
+            method=verb,
+            url=urlsplit(address),
+            region=self._region,
+            headers=dict(told),
+            credentials=self._credentials,
+            content_sha256=_NOTHING,
+            date=now,
+        )
+        return {name: str(value) for name, value in signed.items()}
+
     async def complete(self, name: str, upload: str, etags: Sequence[str], headers: Mapping[str, str]) -> None:
         """Make the parts an object."""
         parts = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in enumerate(etags, 1)
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        answer = await self.ask("POST", name, query={"uploadId": upload}, headers=headers, body=body)
-        if b"<Error>" in answer.content:  # S3 says 200 before it knows
-            raise BucketUnavailable(answer.element("Code"))
+        _refuse_late(await self.ask("POST", name, query={"uploadId": upload}, headers=headers, body=body))
 
     async def abort(self, name: str, upload: str) -> None:
         """Drop a multipart upload and its parts."""
@@ -151,6 +201,12 @@ async def _in_pieces(content: bytes | bytearray) -> AsyncIterator[bytes]:
     view = memoryview(content)
     for offset in range(0, len(content), PIECE):
         yield bytes(view[offset : offset + PIECE])
+
+
+def _refuse_late(answer: Answer) -> None:
+    """Where something takes long S3 says 200 before it knows."""
+    if b"<Error>" in answer.content:
+        raise BucketUnavailable(answer.element("Code"))
 
 
 async def _refusal(response: aiohttp.ClientResponse, name: str) -> Exception:

@@ -158,6 +158,9 @@ class FarPublisher:
 class FarBlobs:
     """A bucket behind the network."""
 
+    presigns = False
+    least_chunk = 0
+
     def __init__(self, inner: Blobs, network: Network, server: Away) -> None:
         self._inner = inner
         self._network = network

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from services.registry.app import build
+from shared.blobs import Blobs
 from shared.blobs.directory import DirectoryBlobs
 from shared.bus import Heard
 from shared.events import Event
@@ -186,13 +187,14 @@ def granted(parts: MemoryParts) -> MemoryParts:
 
 @asynccontextmanager
 async def registry(
-    folder: Path | None = None, *, lane: bool = True, **environment: str
+    folder: Path | None = None, *, blobs: Blobs | None = None, lane: bool = True, **environment: str
 ) -> AsyncGenerator[RegistryClient]:
-    """A registry with everything in memory; with a `folder`, its bytes are there."""
+    """A registry with everything in memory; with a `folder` or a bucket, its bytes are there."""
     given = {f"ENTREPOT_REGISTRY_{name.upper()}": value for name, value in environment.items()}
     made = granted(memory_parts("registry", environment=ENVIRONMENT | given))
     parts = replace(made.parts, bus=Remembering(made.parts.bus))
-    parts = replace(parts, blobs=DirectoryBlobs(folder)) if folder else parts
+    blobs = DirectoryBlobs(folder) if folder else blobs
+    parts = replace(parts, blobs=blobs) if blobs else parts
     service = build(parts)
     async with client_of(service, parts, lane=lane) as client:
         yield RegistryClient(client, replace(made, parts=parts), service=service)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from services.registry import names
 from services.registry.api.asked import image, require_scope
 from services.registry.api.oci_errors import VERSION
 from services.registry.api.sending import send
+from services.registry.redirects import Redirects
 from services.registry.registry import Registry
 from shared.blobs import Blobs
 from shared.http.call import call_of
@@ -19,13 +20,17 @@ class BlobFace:
 
     registry: Registry
     blobs: Blobs
+    redirects: Redirects
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """The blob, or for HEAD what would come."""
         name = image(request)
         require_scope(call_of(request), name, "pull")
         held = await self.registry.repository(name).blob(name, names.digest(request.match_info["digest"]))
-        return await send(request, self.blobs, held, {**VERSION, "Docker-Content-Digest": held.digest})
+        headers = {**VERSION, "Docker-Content-Digest": held.digest}
+        if request.method == "GET" and (address := await self.redirects.address(name, held)) is not None:
+            return web.Response(status=307, headers={**headers, hdrs.LOCATION: address, hdrs.CACHE_CONTROL: "no-store"})
+        return await send(request, self.blobs, held, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Let the repository forget a blob that no manifest refers to."""

@@ -54,7 +54,7 @@ class UploadFace:
         session = self.registry.uploads.begin(name, call.caller.member, _algorithm(request), life)
         if not call.audited:
             call.changed_nothing()
-        return self._accepted(request, session)
+        return self._begun(request, session)
 
     async def status(self, request: web.Request) -> web.Response:
         """How far the upload has come."""
@@ -112,6 +112,13 @@ class UploadFace:
     async def _out_of_order(self, request: web.Request, session: Session, error: ChunkOutOfOrder) -> web.Response:
         answer = spoken_error(request, error)
         answer.headers.update(self._progress(request, await self.registry.uploads.status(session)))
+        return answer
+
+    def _begun(self, request: web.Request, session: Session) -> web.Response:
+        """Smaller chunks than the bucket likes are taken all the same: they are gathered."""
+        answer, least = self._accepted(request, session), self.registry.uploads.blobs.least_chunk
+        if least:
+            answer.headers["OCI-Chunk-Min-Length"] = str(least)
         return answer
 
     def _accepted(self, request: web.Request, session: Session) -> web.Response:

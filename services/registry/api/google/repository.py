@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.registry.errors import Unsupported
 from services.registry.records import RepositoryRecord, Settings
+from services.registry.redirects import LABEL, SWITCH
 from services.registry.voice import Voice
 from shared.cleanup_policies import Policies
 from shared.tag_rules import check_labels
@@ -51,7 +52,9 @@ class RepositoryBody(_Wire):
         for key, value in labels.items():
             if not _LABEL.fullmatch(key) or not _VALUE.fullmatch(value):
                 raise ValueError("labels are written in small letters, digits, - and _, at most 63")
-        check_labels(labels)
+        if labels.get(LABEL, "on") not in SWITCH:
+            raise ValueError(f"{LABEL} is on or off")
+        check_labels({name: value for name, value in labels.items() if name != LABEL})
         return labels
 
     def settings(self) -> Settings:
