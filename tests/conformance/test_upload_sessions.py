@@ -12,6 +12,7 @@ import pytest
 
 from services.registry.app import build
 from shared.blobs.directory import DirectoryBlobs
+from shared.telemetry.metrics import Metrics
 from tests.support.images import digest_of
 from tests.support.parts import client_of
 from tests.support.registry import NAME, Answer, RegistryClient, registry
@@ -34,7 +35,7 @@ async def one(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[
 @asynccontextmanager
 async def another(one: RegistryClient) -> AsyncGenerator[RegistryClient]:
     """A replica beside it, or the same after a restart: it shares state and bucket, and remembers nothing itself."""
-    service = build(one.parts.parts)
+    service = build(replace(one.parts.parts, metrics=Metrics("registry")))
     async with client_of(service) as client:
         yield replace(one, client=client, service=service)
 
