@@ -84,9 +84,7 @@ class Blobs(Protocol):
         ...
 
     async def delete_all(self, names: Sequence[str]) -> None:
-        """Remove several objects, in one request where the store has such a thing; those that went before an error
-        stay away.
-        """
+        """Remove several objects, in one request where the store has such a thing; after an error some may be gone."""
         ...
 
     def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:

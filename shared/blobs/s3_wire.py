@@ -18,8 +18,8 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import urllib3
 from minio import Minio
-from minio.deleteobjects import DeleteObject
 from minio.credentials.credentials import Credentials
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.signer import sign_v4_s3
 from yarl import URL
