@@ -64,7 +64,8 @@ From the answer to a push (a small image with a dpkg database) to `scan.complete
 
 ## How to read it
 
-CPU time is the scheduler's own count, in nanoseconds. The machine is shared: compare the two columns of one row, and trust only large differences. Nothing here is asserted by a test.
+CPU time is the scheduler's own count, in nanoseconds. The machine is shared: compare the two columns of one row,
+and trust only large differences. Nothing here is asserted by a test.
 """
 
 
