@@ -103,6 +103,10 @@ class Store:
             attachment=found.get("attachment", ""),
         )
 
+    async def uploaded(self, name: ImageName, digest: str) -> str:
+        """When a manifest was pushed first; empty where the image has none of that digest."""
+        return await self.state.field(self.layout.version(name, digest), "uploaded") or ""
+
     async def images(self, project: str, repository: str, after: str, limit: int) -> list[str]:
         """A page of a repository's images."""
         return await self.state.members(self.layout.images(project, repository), after=after, limit=limit)

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from services.registry.manifests import Manifest
+from services.registry.media_types import INDEXES
 from services.registry.names import ImageName
-from services.registry.records import Pointer, Version
+from services.registry.reading import Reading
+from services.registry.records import Pointer, Version, listed
 from services.registry.store import Store
 from services.registry.voice import Voice
 
@@ -16,6 +19,7 @@ class Contents:
 
     store: Store
     voice: Voice
+    reading: Reading
 
     async def docker_images(self, project: str, repository: str, after: str, limit: int) -> list[Version]:
         """A page of versions behind `image@digest`, by image and then by digest."""
@@ -50,7 +54,7 @@ class Contents:
             "updateTime": version.updated,
             "mediaType": version.media_type,
         }
-        return body | ({"artifactType": facts.artifact_type} if facts.artifact_type else {})
+        return body | await self._more(version)
 
     async def package_json(self, name: ImageName) -> dict[str, Any]:
         """A Package."""
@@ -75,6 +79,7 @@ class Contents:
                 "name": f"{self._repository(name)}/dockerImages/{quote(name.image, safe='')}@{version.digest}",
                 "imageSizeBytes": str(version.facts.total),
                 "mediaType": version.media_type,
+                **await self._more(version),
             },
         }
         if version.annotations:
@@ -83,6 +88,15 @@ class Contents:
             tags = await self.store.tags_of(name, version.digest)
             body["relatedTags"] = [self._tag_json(name, tag, version.digest) for tag in tags]
         return body
+
+    async def _more(self, version: Version) -> dict[str, Any]:
+        """What not every image has."""
+        facts, manifests = version.facts, version.facts.manifests
+        if manifests is None and version.media_type in INDEXES:
+            content = await self.reading.contents.of(version.name.project, version.digest)
+            manifests = tuple(map(listed, Manifest.parse(content, version.media_type, version.digest).children))
+        told = {"artifactType": facts.artifact_type, "buildTime": facts.built, "imageManifests": manifests}
+        return {name: value for name, value in told.items() if value}
 
     def tag_json(self, name: ImageName, tag: str, pointer: Pointer) -> dict[str, Any]:
         """A Tag."""

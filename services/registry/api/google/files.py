@@ -1,27 +1,30 @@
-"""Files as Artifact Registry's v1 API shows them: the blobs that a repository holds."""
+"""Files over Artifact Registry's v1 API: the blobs that a repository holds, with what people note of them."""
 
-import base64
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from services.registry import names
+from services.registry.annotating import Annotating, Annotations
 from services.registry.api.google.listing import Kind, Row, listed, wanted
-from services.registry.api.google.places import REPOSITORY, Places, digest_of, read
+from services.registry.api.google.operations import Operations
+from services.registry.api.google.places import REPOSITORY, Places, digest_of, read, write
+from services.registry.api.google.shelves import FileShelf
 from services.registry.api.sending import send
 from services.registry.errors import BlobUnknown
-from services.registry.holdings import Held
+from services.registry.filing import ANY, Filing
 from services.registry.names import ImageName
 from services.registry.records import RepositoryRecord
 from shared.blobs import Blobs
 from shared.digest import Digest
+from shared.http.bodies import json_body
 from shared.http.errors import InvalidArgument
+from shared.http.masks import apply_mask, check_paths, field_mask
 from shared.http.routes import Route
 from shared.http.translation import json_answer
 
-_KIND = Kind("files", ("name", "owner"), ("name", "sizeBytes"))
+_KIND = Kind("files", ("name", "owner", "annotations"), ("name", "sizeBytes", "createTime", "updateTime"))
 _FILE = f"{REPOSITORY}/files/{{file:[^/]+}}"
 
 
@@ -30,6 +33,9 @@ class FileFace:
     """Answers for `files`."""
 
     places: Places
+    operations: Operations
+    shelf: FileShelf
+    filing: Filing
     blobs: Blobs
 
     def routes(self) -> list[Route]:
@@ -38,6 +44,8 @@ class FileFace:
             read(f"{REPOSITORY}/files", self.page, "files.list", "ListFiles"),
             read(f"{_FILE}:download", self.download, "files.download", "DownloadFile"),
             read(_FILE, self.get, "files.get", "GetFile"),
+            write("PATCH", _FILE, self.patch, "files.update", "UpdateFile"),
+            write("DELETE", _FILE, self.delete, "files.delete", "DeleteFile"),
         ]
 
     async def page(self, request: web.Request) -> web.Response:
@@ -50,31 +58,43 @@ class FileFace:
             if digests is None:
                 digests = await self.places.registry.store.held(record.project, record.repository, after, limit)
             found = [digest for digest in digests if digest > after][:limit]
-            return [(digest, await self._json(record, Digest(digest))) for digest in found]
+            return list(zip(found, await self.shelf.all(record.project, record.repository, found), strict=True))
 
         return await listed(request, _KIND, rows)
 
     async def get(self, request: web.Request) -> web.Response:
         """One blob."""
         record = await self.places.repository(request)
-        held = await self._held(request, record)
-        return json_answer(await self._json(record, held.digest) or {})
+        return json_answer(await self.shelf.one(record.project, record.repository, _digest(request)))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """The bytes themselves, as `alt=media` asks for them."""
         if request.query.get("alt", "") != "media":
             raise InvalidArgument("A file is downloaded with alt=media.")
-        held = await self._held(request, await self.places.repository(request))
+        record = await self.places.repository(request)
+        held = await self.places.registry.standard.blob(_any(record), _digest(request))
         return await send(request, self.blobs, held, {})
 
-    async def _held(self, request: web.Request, record: RepositoryRecord) -> Held:
-        """The blob that a path names; a file that is no digest cannot exist."""
-        try:
-            digest = names.digest(unquote(request.match_info["file"]))
-        except InvalidArgument as error:
-            raise BlobUnknown("There is no such file.") from error
-        # Any image's name will do: blobs belong to the repository.
-        return await self.places.registry.standard.blob(ImageName(record.project, record.repository, "any"), digest)
+    async def patch(self, request: web.Request) -> web.Response:
+        """Change a file's annotations."""
+        record, body, paths = await self.places.repository(request), await json_body(request), field_mask(request)
+        check_paths(paths or tuple(body), ("annotations", "name"))
+        act = self.places.act(request, "UpdateFile", "files.update")
+
+        def changed(before: Annotations) -> Annotations:
+            wanted = apply_mask({"annotations": before}, body, [path for path in paths if path != "name"])
+            return Annotating.checked(wanted.get("annotations", {}))
+
+        await self.filing.annotate(record, _digest(request), changed, act)
+        return await self.get(request)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Let the repository forget a blob that no manifest refers to."""
+        record = await self.places.repository(request)
+        act = self.places.act(request, "DeleteFile", "files.delete")
+        name = _any(record)
+        await self.places.registry.repository(name).drop(name, _digest(request), act)
+        return self.operations.done(request)
 
     async def _of_owner(self, record: RepositoryRecord, owner: str) -> list[str]:
         package, _, version = owner.rpartition("/versions/")
@@ -83,24 +103,14 @@ class FileFace:
         found = await self.places.registry.store.version(name, digest_of(unquote(version)))
         return sorted(found.facts.blobs) if found else []
 
-    async def _json(self, record: RepositoryRecord, digest: Digest) -> dict[str, Any] | None:
-        store = self.places.registry.store
-        size = await store.blob_size(record.project, record.repository, digest)
-        if size is None:
-            return None
-        repository = self.places.registry.voice.resource(record.project, record.repository)
-        body: dict[str, Any] = {
-            "name": f"{repository}/files/{digest}",
-            "sizeBytes": str(size),
-            "hashes": [_hash(digest)] if digest.algorithm == "sha256" else [],
-        }
-        holders = await store.blob_holders(record.project, record.repository, digest, 1)
-        if holders:
-            image, _, version = holders[0].rpartition("@")
-            body["owner"] = f"{repository}/packages/{quote(image, safe='')}/versions/{version}"
-        return body
+
+def _digest(request: web.Request) -> Digest:
+    """The blob that a path names; a file that is no digest cannot exist."""
+    try:
+        return names.digest(unquote(request.match_info["file"]))
+    except InvalidArgument as error:
+        raise BlobUnknown("There is no such file.") from error
 
 
-def _hash(digest: Digest) -> dict[str, str]:
-    """Bytes travel as base64 in Google's JSON."""
-    return {"type": "SHA256", "value": base64.b64encode(bytes.fromhex(digest.hex)).decode()}
+def _any(record: RepositoryRecord) -> ImageName:
+    return ImageName(record.project, record.repository, ANY)
