@@ -13,9 +13,10 @@ OVERWRITE = "entrepot-tag-overwrite"
 DELETION = "entrepot-tag-deletion"
 ALLOWED, REFUSED, CLEANUP = "allowed", "refused", "cleanup"
 
-_RESERVED = "entrepot-"
+_RESERVED = "entrepot-tag-"
 _VALUES = {OVERWRITE: (ALLOWED, REFUSED), DELETION: (ALLOWED, CLEANUP, REFUSED)}
-_REFERRERS = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(\.[A-Za-z0-9_.-]+)?")
+_ENCODED = 64
+_REFERRERS = re.compile(rf"sha(?:256|512)-[0-9a-f]{{{_ENCODED}}}(\.[A-Za-z0-9_.-]+)?")
 
 
 def belongs_to_a_digest(tag: str) -> bool:
@@ -24,6 +25,12 @@ def belongs_to_a_digest(tag: str) -> bool:
     They write what refers to a digest under it, and write it anew each time there is more.
     """
     return _REFERRERS.fullmatch(tag) is not None
+
+
+def referrers_tag(digest: str) -> str:
+    """The tag under which clients that do not know better keep the list of what refers to a digest."""
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm}-{encoded[:_ENCODED]}"
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

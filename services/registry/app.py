@@ -12,6 +12,7 @@ from services.registry.api.oci import OciFaces, oci_routes
 from services.registry.api.oci_errors import Realm, challenge, spoken_error
 from services.registry.api.uploads import UploadFace, sessions_speak_for_themselves
 from services.registry.attaching import Attaching
+from services.registry.cascading import Cascading
 from services.registry.deletion import Deletion
 from services.registry.emptying import Emptying
 from services.registry.handlers import Handlers
@@ -50,12 +51,13 @@ def build(parts: Parts) -> Service:
     holdings = Holdings(store, steps, parts.blobs, voice)
     pushing = Pushing(store, steps, parts.blobs, voice, Platforms(parts.blobs))
     deletion = Deletion(store, steps, voice)
+    cascading = Cascading(store, steps, deletion)
     policies = Policies(parts.state, parts.keys, parts.outbox, parts.directory, counter_of)
     limits = UploadLimits(settings.upload_seconds, settings.blob_bytes)
     registry = Registry(
         store=store,
         repositories=Repositories(store, steps, voice, Emptying(store, deletion), policies, parts.ids),
-        standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, holdings),
+        standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, cascading, holdings),
         uploads=Uploads(parts.blobs, holdings, limits, Hashes(OrderedDict()), parts.clock, parts.ids),
         pulls=Pulls(parts.journal, parts.clock, parts.ids, location),
         voice=voice,
@@ -87,7 +89,14 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
         challenge=challenge(Realm(settings.token_realm, settings.token_service or parts.settings.audience)),
         authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),
     )
-    house = Housekeeping(registry.uploads, registry.repositories, parts.keys.all_partitions(), parts.clock, parts.ids)
+    house = Housekeeping(
+        registry.uploads,
+        registry.repositories,
+        registry.standard.cascading,
+        parts.keys.all_partitions(),
+        parts.clock,
+        parts.ids,
+    )
     return Service(
         app,
         background=(registry.pulls.keep_telling, house.clear_uploads, house.finish_deletions),

@@ -108,6 +108,11 @@ class Deletion:
         await self.steps.make(act, decide)
         return not spared
 
+    def deed(self, name: ImageName, digest: Digest, tags: Sequence[str] = ()) -> Deed:
+        """The deletion of a manifest, as it is audited."""
+        resource = f"{self.voice.resource(name.project, name.repository)}/dockerImages/{name.image}@{digest}"
+        return Deed("Docker-DeleteManifest", resource, DELETE, {"digest": digest, "tags": list(tags)})
+
     async def _spares(self, guard: Guard, version: Version, parents: Sequence[str], rules: TagRules) -> bool:
         if parents or version.generation > (guard.generation or 0):
             return True
@@ -160,8 +165,7 @@ class Deletion:
             refuse_deletion(rules, name, tags)
         pointers = [(tag, await self.store.pointer(name, tag)) for tag in tags]
         count = await self.store.version_count(name)
-        resource = f"{self.voice.resource(name.project, name.repository)}/dockerImages/{name.image}@{digest}"
-        deed = Deed("Docker-DeleteManifest", resource, DELETE, {"digest": digest, "tags": tags})
+        deed = self.deed(name, digest, tags)
         return Change(
             name.project,
             name.repository,

@@ -37,6 +37,10 @@ class PageInvalid(InvalidArgument):
     """The page that is asked for makes no sense."""
 
 
+class CascadeInvalid(InvalidArgument):
+    """What is to be deleted along is none of the things that can be."""
+
+
 class ManifestUnknown(NotFound):
     """There is no manifest of that tag or digest."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.registry.acts import Act, Deed
+from services.registry.cascading import Cascading
 from services.registry.repositories import Repositories
 from services.registry.uploads import Uploads
 from shared.blobs import BucketUnavailable
@@ -26,6 +27,7 @@ class Housekeeping:
 
     uploads: Uploads
     repositories: Repositories
+    cascading: Cascading
     partitions: list[str]
     clock: Clock
     ids: Ids
@@ -43,7 +45,7 @@ class Housekeeping:
                 _log.info("expired uploads cleared", count=count)
 
     async def finish_deletions(self) -> None:
-        """Go on with deletions of repositories whose beginner is gone."""
+        """Go on with deletions whose beginner is gone: of repositories, and with all that belongs to something."""
         while True:
             await self.clock.sleep(DELETIONS_SECONDS)
             try:
@@ -58,6 +60,9 @@ class Housekeeping:
                 act = Act(Cause(id=self.ids.new()), _nobody)
                 await self.repositories.finish_deletion(project, repository, act)
                 _log.info("deletion finished", project=project, repository=repository)
+            for name, digest in await self.cascading.unfinished(partition):
+                await self.cascading.finish(name, digest, Act(Cause(id=self.ids.new()), _nobody))
+                _log.info("deletion finished", image=name.path, digest=digest)
 
 
 def _nobody(deed: Deed) -> list[Event]:

@@ -49,6 +49,14 @@ class Layout:
         """The same, by project."""
         return self.deletions(partition_of(project))
 
+    def cascades(self, partition: str) -> str:
+        """Index: `project/repository/image@digest` that have gone, and that something is to follow."""
+        return self.keys.at(partition, "cascades")
+
+    def cascades_of(self, project: str) -> str:
+        """The same, by project."""
+        return self.cascades(partition_of(project))
+
     # Blobs of a repository.
 
     def blobs(self, project: str, repository: str) -> str:
@@ -119,6 +127,10 @@ class Layout:
     def tags_of(self, name: ImageName, digest: str) -> str:
         """Index: the tags that point at a digest."""
         return self._of(name, "tagsof", digest)
+
+    def cascade(self, name: ImageName, digest: str) -> str:
+        """Hash: what is to follow a manifest that has gone; `generation`, `reach`, `children` (JSON)."""
+        return self._of(name, "cascade", digest)
 
     def parents(self, name: ImageName, digest: str) -> str:
         """Index: digests of the indexes that list this manifest."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.registry.acts import Act
+from services.registry.cascading import ALONE, Cascading, Reach
 from services.registry.deletion import Deletion
 from services.registry.holdings import Held, Holdings
 from services.registry.manifests import Manifest
@@ -46,7 +47,7 @@ class Writable(Protocol):
     """What takes and loses content; each change is atomic and announced."""
 
     async def push(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag], act: Act) -> None:
-        """Take a manifest under these tags; raises ReferencesUnknown, NameUnknown."""
+        """Take a manifest under these tags; raises ReferencesUnknown, NameUnknown, TagOverwriteRefused."""
         ...
 
     async def hold(self, name: ImageName, digest: Digest, size: int, act: Act, method: str) -> None:
@@ -54,11 +55,11 @@ class Writable(Protocol):
         ...
 
     async def untag(self, name: ImageName, tag: Tag, act: Act) -> None:
-        """Lose a tag; raises ManifestUnknown."""
+        """Lose a tag; raises ManifestUnknown, TagDeletionRefused."""
         ...
 
-    async def delete(self, name: ImageName, digest: Digest, act: Act) -> None:
-        """Lose a manifest with its tags; raises ManifestUnknown, StillHeld."""
+    async def delete(self, name: ImageName, digest: Digest, act: Act, reach: Reach = ALONE) -> None:
+        """Lose a manifest with its tags and what it reaches; raises ManifestUnknown, StillHeld, TagDeletionRefused."""
         ...
 
     async def drop(self, name: ImageName, digest: Digest, act: Act) -> None:
@@ -77,6 +78,7 @@ class Standard:
     reading: Reading
     pushing: Pushing
     deletion: Deletion
+    cascading: Cascading
     holdings: Holdings
 
     async def manifest(self, name: ImageName, reference: Reference) -> Stored:
@@ -111,9 +113,9 @@ class Standard:
         """Lose a tag."""
         await self.deletion.untag(name, tag, act)
 
-    async def delete(self, name: ImageName, digest: Digest, act: Act) -> None:
+    async def delete(self, name: ImageName, digest: Digest, act: Act, reach: Reach = ALONE) -> None:
         """Lose a manifest."""
-        await self.deletion.delete(name, digest, act)
+        await self.cascading.delete(name, digest, act, reach)
 
     async def drop(self, name: ImageName, digest: Digest, act: Act) -> None:
         """Lose a blob."""

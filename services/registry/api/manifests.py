@@ -7,7 +7,15 @@ from aiohttp import hdrs, web
 from services.registry import media_types, names
 from services.registry.api.asked import image, require_scope, written
 from services.registry.api.oci_errors import VERSION
-from services.registry.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, NameUnknown, TagInvalid
+from services.registry.cascading import ALONE, Reach
+from services.registry.errors import (
+    CascadeInvalid,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameUnknown,
+    TagInvalid,
+)
 from services.registry.manifests import Manifest
 from services.registry.names import Reference, Tag
 from services.registry.reading import Stored
@@ -57,13 +65,15 @@ class ManifestFace:
         return web.Response(status=201, headers=_taken(request, manifest, tags if expected else ()))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Take away a tag alone, or a digest with its tags."""
+        """Take away a tag alone, or a digest with its tags, and by `cascade` what belongs to it."""
         name, call = image(request), call_of(request)
         require_scope(call, name, "delete")
         reference, act = _asked(request), self.registry.act(call, name.project)
-        repository = self.registry.repository(name)
+        repository, reach = self.registry.repository(name), Reach.parse(request.query.getall("cascade", []))
         if isinstance(reference, Digest):
-            await repository.delete(name, reference, act)
+            await repository.delete(name, reference, act, reach)
+        elif reach != ALONE:
+            raise CascadeInvalid("a tag is deleted alone: cascade goes with a digest")
         else:
             await repository.untag(name, reference, act)
         return web.Response(status=202, headers=VERSION)

@@ -13,7 +13,8 @@ from services.registry.api.google.contents import Contents
 from services.registry.api.google.listing import Kind, Row, listed
 from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import PACKAGE, Places, read, write
-from services.registry.deletion import Guard
+from services.registry.cascading import ALONE, Reach
+from services.registry.deletion import FREE, Guard
 from services.registry.errors import StillHeld
 from services.registry.names import ImageName
 from services.registry.records import Version
@@ -90,11 +91,11 @@ class VersionFace:
         return await self.get(request)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete a version; one that has tags only with `force`."""
+        """Delete a version; one that has tags only with `force`, what belongs to it only with `cascade`."""
         version = await self.places.version(request)
         act = self.places.act(request, "DeleteVersion", "versions.delete")
         force = request.query.get("force", "").lower() == "true"
-        await self._delete(version, act, force=force)
+        await self._delete(version, act, force=force, reach=Reach.parse(request.query.getall("cascade", [])))
         return self.operations.done(request)
 
     async def batch_delete(self, request: web.Request) -> web.Response:
@@ -129,14 +130,12 @@ class VersionFace:
                 raise StillHeld(f"an index still lists {left[0].digest}: delete that first")
             versions = left
 
-    async def _delete(self, version: Version, act: Act, *, force: bool) -> None:
-        deletion = self.places.registry.standard.deletion
-        if force:
-            await deletion.delete(version.name, version.digest, act)
-            return
-        await self._refuse_tagged(version)
-        untagged = IsEmpty(self.places.registry.store.layout.tags_of(version.name, version.digest))
-        await deletion.delete(version.name, version.digest, act, Guard(checks=(untagged,)))
+    async def _delete(self, version: Version, act: Act, *, force: bool, reach: Reach = ALONE) -> None:
+        guard = FREE
+        if not force:
+            await self._refuse_tagged(version)
+            guard = Guard(checks=(IsEmpty(self.places.registry.store.layout.tags_of(version.name, version.digest)),))
+        await self.places.registry.standard.cascading.delete(version.name, version.digest, act, reach, guard)
 
     async def _refuse_tagged(self, version: Version) -> None:
         tags = await self.places.registry.store.tags_of(version.name, version.digest, 3)
