@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast, overload
 
 import orjson
 from aiohttp import ClientError, hdrs, web
+from aiohttp.http import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from shared.http.errors import InvalidArgument, PayloadTooLarge, Unavailable
@@ -66,7 +67,7 @@ async def streamed(request: web.Request, stall: float = STALL_SECONDS) -> AsyncI
                 yield piece
     except TimeoutError as error:
         raise Unavailable("The body stopped coming.") from error
-    except (ClientError, ConnectionError) as error:
+    except (ClientError, ConnectionError, HttpProcessingError) as error:
         raise InvalidArgument("The body broke off.") from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import PayloadEncodingError
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from shared.http.face import LANE
@@ -26,6 +27,7 @@ PRIVATE: Final = (
     "_request_in_progress",
     "_request_count",
     "_close",
+    "_current_request",
     "_force_close",
     "_next_keepalive_close_time",
     "_keepalive_timeout",
@@ -76,6 +78,8 @@ class LaneConnection(web.RequestHandler):
         elif waiter is None or waiter.done() or self._messages or self._paused or self._is_upgraded():
             self._between = False
             super().data_received(data)
+            if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+                self._break_off()
         elif not (self._between and self._is_known(data)):
             self._look_at(data, waiter)
 
@@ -107,6 +111,16 @@ class LaneConnection(web.RequestHandler):
         if self._asking is not None:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
+
+    def _break_off(self) -> None:
+        """What came cannot be read. aiohttp leaves whoever reads the body that it belongs to waiting for ever."""
+        self._messages.pop()
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.insert(0, self._current_request.content)
+        if bodies and not bodies[-1].is_eof():
+            bodies[-1].set_exception(PayloadEncodingError("the body is framed wrongly"))
+        self.close()  # once what came before it is answered: nothing more of this connection is read
 
     def _is_upgraded(self) -> bool:
         upgraded = cast("bool", self._upgraded)  # pyright: ignore[reportUnknownMemberType] - parsers have no types

@@ -198,6 +198,8 @@ class Middleware:
             _log.error("call failed", method=call.route.method, route=call.route.path, exc_info=error)
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+        if request.method == hdrs.METH_CONNECT:
+            response.force_close()  # what follows is meant for somebody else
         if response.status == 401:
             challenge_for = found if isinstance(found, Unauthenticated) else Unauthenticated("")
             response.headers.update(self._parts.challenge(request, challenge_for))
