@@ -30,6 +30,7 @@ COMMANDS = {
     "cleanup": ("cli.cleanup", "What cleanup policies would delete."),
     "builds": ("cli.builds", "Builds of steps in containers."),
     "events": ("cli.events", "What the services say to each other."),
+    "rebuild-state": ("cli.rebuild_state", "Bring back what the state server has lost."),
     "dead": ("cli.dead", "Events that could not be handled."),
 }
 

@@ -115,7 +115,7 @@ class _Assembly:
             over=lambda reason: self._stop.tell(f"bus over: {reason}", failed=True),
             registry=metrics.registry,
         )
-        return JetStreamBus(self._service, _address(settings), self._clock, options)
+        return JetStreamBus(self._service, bus_address(settings), self._clock, options)
 
     def _journal(self, bus: Bus) -> Journal:
         if not self._settings.bus_url:
@@ -152,7 +152,8 @@ def _valkey(settings: Settings) -> ValkeySettings:
     )
 
 
-def _address(settings: Settings) -> "Address":
+def bus_address(settings: Settings) -> "Address":
+    """Where the bus is and as whom this process speaks to it."""
     from shared.bus.connection import Address  # noqa: PLC0415 - as above
 
     tls = ssl.create_default_context(cafile=settings.bus_ca_file) if settings.bus_ca_file else None

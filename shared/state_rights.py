@@ -43,6 +43,7 @@ COMMANDS: Final[Sequence[str]] = (
     # Waiting to be told, and for what is written to be on disk here and at replicas.
     "subscribe",
     "unsubscribe",
+    "pubsub|numsub",
     "waitaof",
     # The connection; settings are read at the start, so that a server that may lose data is refused.
     "ping",

@@ -44,7 +44,7 @@ def live(place: Place, say: Callable[[str], None] = to_terminal) -> int:
     lock = place.folder.lock()
     launcher = Launcher(signals, leash := Leash(signals, [lock]), say)
     try:
-        _start_servers(launcher, place)
+        start_servers(launcher, place)
         # Not before: a server that could not be started has kept nothing.
         place.folder.keep_bytes_in("s3" if place.s3 else "directory")
         _start_services(launcher, place)
@@ -64,7 +64,8 @@ def _keep(launcher: Launcher) -> NoReturn:
         launcher.watch(3600.0)
 
 
-def _start_servers(launcher: Launcher, place: Place) -> None:
+def start_servers(launcher: Launcher, place: Place) -> None:
+    """Start bus, state server and bucket, and wait until they are what the services need. Raises CannotStart."""
     folder, base = place.folder, place.base
     programs = {program: binaries.find(program) for program in _programs(place)}
     ports.check_free(base, [*ports.SERVICES.values(), *_server_ports(place)])

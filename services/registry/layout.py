@@ -57,6 +57,16 @@ class Layout:
         """The same, by project."""
         return self.cascades(partition_of(project))
 
+    # Snapshots and rebuilding.
+
+    def snapshots(self) -> str:
+        """Leased by the replica that takes a snapshot."""
+        return self.keys.at("00", "snapshots")
+
+    def rebuilding(self) -> str:
+        """Hash, as long as a rebuild is under way; leased by the one that does it."""
+        return self.keys.at("00", "rebuilding")
+
     # Blobs of a repository.
 
     def blobs(self, project: str, repository: str) -> str:

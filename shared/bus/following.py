@@ -162,29 +162,12 @@ class JetStreamView:
 
     async def _advance(self, connection: Client, last: int) -> None:
         """Take the next messages of all topics, in order, as far as every topic's page reaches."""
-        pages = [await self._page(connection, topic) for topic in self._events]
+        pages = [await read_page(connection, self._stream, f"{topic}.>", self._position + 1) for topic in self._events]
         reach = min([last, *(page.messages[-1][0] for page in pages if not page.whole)])
         for number, subject, content in sorted(message for page in pages for message in page.messages):
             if number <= reach:
                 self._take(subject, content)
         self._position = reach
-
-    async def _page(self, connection: Client, topic: str) -> Page:
-        wanted = {"batch": PAGE, "seq": self._position + 1, "next_by_subj": f"{topic}.>"}
-        inbox = connection.new_inbox()
-        subscription = await listen(connection, inbox)
-        try:
-            await connection.publish(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(wanted).encode(), reply=inbox)
-            messages: list[tuple[int, str, bytes]] = []
-            while True:
-                answer = await subscription.next_msg(ASK_SECONDS)
-                headers = dict(answer.headers or {})
-                # Asked first: a producer may give a message any header, but only the server's own answer has no number.
-                if "Nats-Sequence" not in headers:
-                    return Page(messages, _is_whole(headers))
-                messages.append((int(headers["Nats-Sequence"]), headers["Nats-Subject"], answer.data))
-        finally:
-            await subscription.unsubscribe()
 
     def _take(self, subject: str, content: bytes) -> None:
         if self._file is not None:
@@ -209,6 +192,29 @@ class JetStreamView:
             await asyncio.to_thread(lambda: snapshot.write(file, kept))
         except OSError as error:
             log.warning("snapshot not written", file=str(file), reason=str(error))
+
+
+async def read_page(connection: Client, stream: str, subjects: str, first: int | str) -> Page:
+    """Messages of a stream whose subjects match, from number `first` on, or from a time (RFC 3339) on.
+
+    Raises StreamUnreadable, and what the connection raises.
+    """
+    begin = {"seq": first} if isinstance(first, int) else {"start_time": first}
+    wanted = {"batch": PAGE, "next_by_subj": subjects, **begin}
+    inbox = connection.new_inbox()
+    subscription = await listen(connection, inbox)
+    try:
+        await connection.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(wanted).encode(), reply=inbox)
+        messages: list[tuple[int, str, bytes]] = []
+        while True:
+            answer = await subscription.next_msg(ASK_SECONDS)
+            headers = dict(answer.headers or {})
+            # Asked first: a producer may give a message any header, but only the server's own answer has no number.
+            if "Nats-Sequence" not in headers:
+                return Page(messages, _is_whole(headers))
+            messages.append((int(headers["Nats-Sequence"]), headers["Nats-Subject"], answer.data))
+    finally:
+        await subscription.unsubscribe()
 
 
 class JoinedView:

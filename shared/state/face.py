@@ -128,6 +128,10 @@ class State(Protocol):
         """Names of empty lanes that get an entry, from any replica, as it happens; a hint: none is promised."""
         ...
 
+    async def listeners(self) -> int:
+        """How many processes of this service wait to be woken: running replicas, but for those that are cut off."""
+        ...
+
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:
         """Take or renew the lane's lease for `token`; False when another holds it."""
         ...

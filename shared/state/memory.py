@@ -169,6 +169,11 @@ class MemoryState:
         finally:
             self.store.listeners.pop(number, None)
 
+    async def listeners(self) -> int:
+        """How many hear of this service's lanes."""
+        own = f":{self._keys.service}:lane:"
+        return sum(service == own for service, _ in self.store.listeners.values())
+
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:
         """Take or renew the lane's lease."""
         found = self.store.lanes.setdefault(lane, _Lane())

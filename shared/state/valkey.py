@@ -171,6 +171,11 @@ class ValkeyState:
             except server.PASSING:
                 await self._clock.sleep(1.0)
 
+    async def listeners(self) -> int:
+        """How many connections hear the wake channel."""
+        [(_, count)] = await self._ask(lambda: self._client.pubsub_numsub(wake_channel(self._keys.service)))
+        return int(count)
+
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:
         """Take or renew the lane's lease."""
         arguments = (token, int(seconds * 1000))

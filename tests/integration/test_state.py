@@ -415,6 +415,21 @@ async def test_a_lease_runs_out_unless_it_is_renewed(state: State, keys: Keys) -
     assert not await state.acquire(lane, "a", 1)
 
 
+async def test_replicas_that_wait_to_be_woken_are_counted(replica: Open) -> None:
+    async def listen() -> None:
+        async for _ in replica().woken():
+            pass
+
+    listening = [asyncio.create_task(listen()) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    assert await replica().listeners() == 2
+    for task in listening:
+        task.cancel()
+    await asyncio.gather(*listening, return_exceptions=True)
+    await asyncio.sleep(0.2)
+    assert await replica().listeners() == 0
+
+
 async def test_a_replica_is_woken_by_the_first_entry_of_a_lane(replica: Open, keys: Keys) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 

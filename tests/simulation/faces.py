@@ -100,6 +100,9 @@ class FarState:
             if not self._server.away and not self._network.loses_wake():
                 yield lane
 
+    async def listeners(self) -> int:
+        return await self._ask(self._inner.listeners)
+
     async def acquire(self, lane: str, token: str, seconds: float) -> bool:
         return await self._ask(lambda: self._inner.acquire(lane, token, seconds))
 
