@@ -1,11 +1,14 @@
 """One suite for all end-to-end tests of a test process; tests that stop or kill one start their own."""
 
 import functools
+import json
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +51,25 @@ def store() -> Iterator[tuple[str, ...]]:
     """A store of podman's own; it takes no path of more than 50 characters."""
     with tempfile.TemporaryDirectory(prefix="store") as folder:
         yield f"--root={folder}/all", f"--runroot={folder}/run", "--storage-driver=vfs"
+
+
+@pytest.fixture
+def gcloud(suite: Suite, tmp_path: Path) -> Callable[..., Any]:
+    """An unmodified gcloud with a home of its own: what it prints, or what it says where it has to fail."""
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed")
+    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        done = subprocess.run(
+            ["gcloud", *arguments, "--format=json", "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.stderr}"
+        return json.loads(done.stdout or "null") if code == 0 else done.stderr
+
+    return run

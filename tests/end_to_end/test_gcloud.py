@@ -1,9 +1,6 @@
 """An unmodified gcloud against the suite, by what `entrepot env gcloud` sets."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +8,6 @@ import pytest
 
 from tests.support.layouts import LayoutWriter
 from tests.support.suite import Suite
-
-pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
-
-
-@pytest.fixture
-def gcloud(suite: Suite, tmp_path: Path) -> Any:
-    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
-
-    def run(*arguments: str) -> Any:
-        done = subprocess.run(
-            ["gcloud", *arguments, "--format=json", "--quiet"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout or "null")
-
-    return run
 
 
 @pytest.mark.timeout(300)

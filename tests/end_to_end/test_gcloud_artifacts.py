@@ -1,10 +1,7 @@
 """The verbs of `gcloud artifacts` for images, packages, versions, tags, files and settings, against a running suite."""
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,7 @@ from shared.digest import Digest
 from tests.support.layouts import LayoutWriter
 from tests.support.suite import Suite
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed"),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.timeout(600)
 
 HOST = "local-docker.pkg.dev"
 WHERE = ("--repository=verbs", "--location=local")
@@ -25,22 +19,8 @@ Gcloud = Callable[..., Any]
 
 
 @pytest.fixture
-def gcloud(suite: Suite, tmp_path: Path) -> Gcloud:
-    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
-
-    def run(*arguments: str, code: int = 0) -> Any:
-        done = subprocess.run(
-            ["gcloud", "artifacts", *arguments, "--format=json", "--quiet"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, f"{arguments}: {done.stderr}"
-        return json.loads(done.stdout or "null") if code == 0 else done.stderr
-
-    return run
+def gcloud(gcloud: Gcloud) -> Gcloud:
+    return partial(gcloud, "artifacts")
 
 
 @pytest.fixture
