@@ -11,6 +11,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.support.images import image_of, layer_of
 from tests.support.registry import INDEX, WEB, RegistryClient, artifact, index_of, registry, small_image
 
 LOCATION = "/v1/projects/demo/locations/local"
@@ -84,9 +85,12 @@ async def oci() -> AsyncIterator[RegistryClient]:
         yield client
 
 
-async def called(oci: RegistryClient, verb: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Call and hold the answer against Google's description."""
-    answer = await oci.call(verb, path, None if body is None else orjson.dumps(body))
+async def called(
+    oci: RegistryClient, verb: str, path: str, body: dict[str, Any] | bytes | None = None, upload: str = ""
+) -> dict[str, Any]:
+    """Call and hold the answer against Google's description; media is uploaded under another path."""
+    content = orjson.dumps(body) if isinstance(body, dict) else body
+    answer = await oci.call(verb, f"{upload}{path}", content)
     assert answer.status == 200, (path, answer)
     Draft202012Validator(schema(message(verb, path))).validate(answer.json)
     return answer.json
@@ -129,6 +133,42 @@ async def test_what_is_in_a_repository_answers_as_google_describes(oci: Registry
     files = (await called(oci, "GET", f"{REPOSITORY}/files"))["files"]
     await called(oci, "GET", f"{REPOSITORY}/files/{quote(files[0]['name'].rpartition('/')[2])}")
     await called(oci, "DELETE", f"{PACKAGE}")
+
+
+async def test_an_image_of_many_platforms_answers_as_google_describes(oci: RegistryClient) -> None:
+    image = image_of([layer_of({"a": b"b"})], created="2024-01-02T03:04:05Z")
+    await oci.push(image)
+    top = (await oci.manifest(index_of(image.manifest), "multi", kind=INDEX)).headers["Docker-Content-Digest"]
+    one = await called(oci, "GET", f"{REPOSITORY}/dockerImages/app@{image.digest}")
+    assert one["buildTime"] == "2024-01-02T03:04:05Z"
+    several = await called(oci, "GET", f"{REPOSITORY}/dockerImages/app@{top}")
+    (child,) = several["imageManifests"]
+    assert (child["digest"], child["os"], child["architecture"]) == (image.digest, "linux", "cpu0")
+    version = await called(oci, "GET", f"{PACKAGE}/versions/{top}")
+    assert version["metadata"]["imageManifests"] == several["imageManifests"]
+
+
+async def test_files_and_attachments_answer_as_google_describes(oci: RegistryClient) -> None:
+    image = small_image()
+    await oci.push(image, "a")
+    await oci.blob(b"{}")
+    assert (await oci.manifest(artifact(image.manifest))).status == 201
+    taken = await called(oci, "POST", f"{REPOSITORY}/files:upload?uploadType=media", b"a file", upload="/upload")
+    file = taken["operation"]["response"]
+    Draft202012Validator(schema("GoogleDevtoolsArtifactregistryV1File")).validate(_without_type(file))
+    await called(oci, "GET", f"/v1/{taken['operation']['name']}")
+    await called(oci, "PATCH", f"/v1/{file['name']}?updateMask=annotations", {"annotations": {"a": "b"}})
+    target = f"{WEB}/packages/app/versions/{image.digest}"
+    asked = {"target": target, "type": "text/plain", "attachmentNamespace": "x", "files": [file["name"]]}
+    made = await called(oci, "POST", f"{REPOSITORY}/attachments?attachmentId=one", asked)
+    Draft202012Validator(schema("Attachment")).validate(_without_type(made["response"]))
+    await called(oci, "GET", f"/v1/{made['name']}")
+    listed = await called(oci, "GET", f"{REPOSITORY}/attachments?orderBy=name")
+    assert len(listed["attachments"]) == 2
+    for attachment in listed["attachments"]:
+        await called(oci, "GET", f"/v1/{attachment['name']}")
+    await called(oci, "DELETE", f"{REPOSITORY}/attachments/one")
+    await called(oci, "DELETE", f"/v1/{file['name']}")
 
 
 async def test_what_belongs_to_a_project_answers_as_google_describes(oci: RegistryClient) -> None:

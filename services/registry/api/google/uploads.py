@@ -104,7 +104,9 @@ class FileUploadFace:
         if kind == "resumable":
             return await self._begin(request, record)
         if kind == "media":
-            return await self._take(request, record, UploadBody(), Body(streamed(request), request.content_length))
+            return await self._take(
+                request, record, validated(UploadBody, {}), Body(streamed(request), request.content_length)
+            )
         if kind == "multipart":
             parts = Multipart.of(request.headers.get(hdrs.CONTENT_TYPE, ""), streamed(request))
             asked = validated(UploadBody, json_object(await parts.description()))
@@ -116,7 +118,7 @@ class FileUploadFace:
         record = await self.places.repository(request)
         _refuse_encoding(request)
         session = self._session(request, record)
-        expected = UploadBody(file_id=request.query.get("fileId", "")).expected()
+        expected = validated(UploadBody, {"fileId": request.query.get("fileId", "")}).expected()
         chunk = Chunk.of(request.headers.get(hdrs.CONTENT_RANGE, ""), request.content_length)
         try:
             session = await self._further(request, session, chunk)

@@ -9,11 +9,20 @@ import orjson
 import pytest
 
 from services.registry.api.google import listing, repositories
-from tests.support.images import Image
+from services.registry.records import MOST_LISTED, Facts
+from tests.support.images import MANIFEST, Image, descriptor, image_of, layer_of
 from tests.support.registry import INDEX, NAME, WEB, RegistryClient, index_of, small_image
 
 REPOSITORY = f"/v1/{WEB}"
 PACKAGE = f"{REPOSITORY}/packages/app"
+NEWER = ("config", "built", "manifests")
+WINDOWS = {
+    "os": "windows",
+    "architecture": "arm",
+    "variant": "v7",
+    "os.version": "10.0.14393.1066",
+    "os.features": ["win32k"],
+}
 
 
 def version_of(image: Image) -> str:
@@ -192,6 +201,51 @@ async def test_a_filter_looks_through_so_many_and_gives_a_further_page(
         token, pages = page.get("nextPageToken", ""), pages + 1
     assert found == ["z1", "z2"]
     assert pages >= 3
+
+
+async def test_an_image_tells_when_it_was_built_and_an_index_what_it_lists(oci: RegistryClient) -> None:
+    one = image_of([layer_of({"a": b"b"})], created="2024-01-02T03:04:05.5Z")
+    await oci.push(one, "a")
+    child = {**descriptor(MANIFEST, one.manifest), "platform": WINDOWS}
+    index = orjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]})
+    top = (await oci.manifest(index, kind=INDEX)).headers["Docker-Content-Digest"]
+    shown = {
+        image["name"].rpartition("@")[2]: image
+        for image in (await called(oci, "GET", f"{REPOSITORY}/dockerImages"))["dockerImages"]
+    }
+    assert shown[one.digest]["buildTime"] == "2024-01-02T03:04:05.5Z"
+    assert "imageManifests" not in shown[one.digest]
+    assert shown[top]["imageManifests"] == [
+        {
+            "digest": one.digest,
+            "mediaType": MANIFEST,
+            "os": "windows",
+            "architecture": "arm",
+            "variant": "v7",
+            "osVersion": "10.0.14393.1066",
+            "osFeatures": ["win32k"],
+        }
+    ]
+
+
+async def test_what_an_index_lists_is_read_from_it_where_it_is_not_remembered(oci: RegistryClient) -> None:
+    """Of a long index, or one that was pushed before such things were remembered."""
+    image = small_image()
+    await oci.push(image)
+    children = [
+        {**descriptor(MANIFEST, image.manifest), "platform": {"os": "linux", "architecture": f"cpu{number}"}}
+        for number in range(MOST_LISTED + 1)
+    ]
+    long = orjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children})
+    top = (await oci.manifest(long, kind=INDEX)).headers["Docker-Content-Digest"]
+    shown = await called(oci, "GET", f"{REPOSITORY}/dockerImages/app@{top}")
+    assert len(shown["imageManifests"]) == MOST_LISTED + 1
+
+
+def test_records_of_older_registries_are_read() -> None:
+    facts = Facts(1, 2, blobs=("a", "b"), platforms=("linux/amd64",))
+    kept = {name: value for name, value in orjson.loads(facts.text).items() if name not in NEWER}
+    assert Facts.parse(orjson.dumps(kept).decode()) == facts
 
 
 # Packages.
