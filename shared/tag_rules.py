@@ -33,6 +33,11 @@ def referrers_tag(digest: str) -> str:
     return f"{algorithm}-{encoded[:_ENCODED]}"
 
 
+def digest_of(tag: str) -> str:
+    """The digest that a tag of that form is for; empty for another tag, and where the tag tells only half of it."""
+    return f"sha256:{tag[7 : 7 + _ENCODED]}" if tag.startswith("sha256-") and belongs_to_a_digest(tag) else ""
+
+
 def check_labels(labels: Mapping[str, str]) -> None:
     """Raise ValueError for a label that looks like a rule and is none: a slip must not leave tags unprotected."""
     for name, value in labels.items():

@@ -58,8 +58,8 @@ class _Family:
         for version in versions:
             for child in version.children:
                 self._belongs(Name(version.name.image, child), version.name)
-            if version.subject:
-                self._belongs(version.name, Name(version.name.image, version.subject))
+            for subject in version.subjects:
+                self._belongs(version.name, Name(version.name.image, subject))
 
     def _belongs(self, thing: Name, owner: Name) -> None:
         if thing in self.by_name and owner in self.by_name and thing != owner:
@@ -131,18 +131,18 @@ def _condemned(versions: Sequence[Version], policies: Mapping[str, CleanupPolicy
                     condemned.setdefault(version.name, f"policy {policy_id}")
     cleaned = [policy.condition for policy in policies.values() if policy.action == "DELETE" and policy.condition]
     for version in versions:
-        if version.orphaned and not version.tags and any(_in_package(version, condition) for condition in cleaned):
-            condemned.setdefault(version.name, f"belonged to {version.subject[:19]}, which is gone")
+        if version.orphaned and not version.named and any(_in_package(version, condition) for condition in cleaned):
+            condemned.setdefault(version.name, f"belonged to {version.subjects[0][:19]}, which is gone")
     return condemned
 
 
 def _cascade(family: _Family, doomed: dict[Name, str], kept: Mapping[Name, str]) -> None:
-    """What belongs only to what goes, and has no tag of its own, goes too."""
+    """What belongs only to what goes, and has no name of its own, goes too."""
     waiting = list(doomed)
     while waiting:
         owner = waiting.pop()
         for name in family.belongings.get(owner, ()):
-            free = name not in doomed and name not in kept and not family.by_name[name].tags
+            free = name not in doomed and name not in kept and not family.by_name[name].named
             if free and all(other in doomed for other in family.owners[name]):
                 doomed[name] = f"belongs to {owner.digest[:19]}, which goes"
                 waiting.append(name)

@@ -124,7 +124,10 @@ class Store:
                 gone.add(name)
             elif not record.awaits_push:
                 found.append(_version(name, record, tuple(sorted(tags.get(name, ()))), runs.get(member, "")))
-        return [replace(version, orphaned=Name(version.name.image, version.subject) in gone) for version in found]
+        return [
+            replace(version, orphaned=any(Name(version.name.image, subject) in gone for subject in version.subjects))
+            for version in found
+        ]
 
     async def is_there(self, place: Place, name: Name) -> bool:
         """Whether a version is known and not deleted."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.tag_rules import digest_of
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -73,3 +75,13 @@ class Version:
     """Where it was let in lately; empty: nowhere."""
     orphaned: bool = False
     """What it refers to was there, and was deleted."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What it refers to: as its manifest says, or as the form of its tags does, by which older clients sign."""
+        return tuple(found for found in dict.fromkeys((self.subject, *map(digest_of, self.tags))) if found)
+
+    @property
+    def named(self) -> bool:
+        """Whether somebody gave it a name, and not a client a tag that belongs to a digest."""
+        return any(not digest_of(tag) for tag in self.tags)

@@ -30,7 +30,7 @@ from shared.state import (
     ValueIs,
     Write,
 )
-from shared.tag_rules import TagRules
+from shared.tag_rules import TagRules, digest_of
 
 MOST_TAGS = 300
 """Tags that one event lists; a version that has more loses the others one by one before it goes."""
@@ -121,8 +121,7 @@ class Deletion:
             return True  # what has so many tags, or others than were known, is not for a policy to judge
         if fixed_by(rules.cleanup, tags):
             return True
-        subject = version.facts.subject
-        return bool(subject and await self.store.has_version(version.name, subject))
+        return any([await self.store.has_version(version.name, subject) for subject in _subjects(version, tags)])
 
     async def _rules(self, name: ImageName, guard: Guard) -> TagRules:
         return TagRules() if guard.above_rules else await self.store.tag_rules(name.project, name.repository)
@@ -169,7 +168,11 @@ class Deletion:
         return Change(
             name.project,
             name.repository,
-            checks=[*self._unchanged(version, pointers, count), *self._still_alone(version, guard), *guard.checks],
+            checks=[
+                *self._unchanged(version, pointers, count),
+                *self._still_alone(version, tags, guard),
+                *guard.checks,
+            ],
             writes=[*self._forget(version, tags), *self._count_down(name, count), *guard.leaves(version)],
             events=[*self.voice.deleted(version, tuple(tags)), *act.witness(deed)],
         )
@@ -186,11 +189,10 @@ class Deletion:
             *(ValueIs(layout.tag(name, tag), pointer.text if pointer else None) for tag, pointer in pointers),
         ]
 
-    def _still_alone(self, version: Version, guard: Guard) -> Sequence[Check]:
+    def _still_alone(self, version: Version, tags: Sequence[str], guard: Guard) -> Sequence[Check]:
         """Nobody has pushed the subject again in this moment, where a referrer may not go without it."""
-        subject = version.facts.subject
-        wanted = guard.generation is not None and subject
-        return [NotMember(self.store.layout.versions(version.name), subject)] if wanted else []
+        wanted = () if guard.generation is None else _subjects(version, tags)
+        return [NotMember(self.store.layout.versions(version.name), subject) for subject in wanted]
 
     def _forget(self, version: Version, tags: Sequence[str]) -> list[Write]:
         layout, name, digest, facts = self.store.layout, version.name, version.digest, version.facts
@@ -221,3 +223,8 @@ class Deletion:
         if count == "1":
             return [Drop(layout.image(name)), Unindex(layout.images(name.project, name.repository), name.image)]
         return [Add(layout.image(name), "versions", -1)]
+
+
+def _subjects(version: Version, tags: Sequence[str]) -> list[str]:
+    """What a version refers to, be it by the form of its tag."""
+    return [subject for subject in dict.fromkeys((version.facts.subject, *map(digest_of, tags))) if subject]

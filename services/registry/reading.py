@@ -16,6 +16,7 @@ from shared.digest import Digest
 from shared.http.errors import Unavailable
 from shared.names import manifest_object
 from shared.state import Unknown
+from shared.tag_rules import referrers_tag
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
 LARGEST_REMEMBERED = 256 * 1024
@@ -109,13 +110,20 @@ class Reading:
         return found
 
     async def referrers(self, name: ImageName, subject: Digest, kind: str, after: str, limit: int) -> Referrers:
-        """What refers to a digest, which need not exist; with a `kind` only what is of that artifact type."""
+        """What refers to a digest, which need not exist; with a `kind` only what is of that artifact type.
+
+        That is also what clients that know no subjects list under a tag of the digest's own form.
+        """
         descriptors: list[dict[str, object]] = []
+        listed = await self._listed_by_tag(name, subject)
         for _ in range(0, SCANNED, limit):
-            digests = await self.store.referrers(name, subject, after, limit + 1)
+            own = await self.store.referrers(name, subject, after, limit + 1)
+            digests = sorted({*own, *(digest for digest in listed if digest > after)})[: limit + 1]
             for digest in digests[:limit]:
                 version = await self.store.version(name, digest)
-                if version is not None and kind in {"", version.facts.kind}:
+                if version is None or version.facts.subject not in {"", subject}:
+                    continue
+                if kind in {"", version.facts.kind}:
                     descriptors.append(await self._descriptor(version))
             if len(digests) <= limit:
                 return Referrers(descriptors)
@@ -130,6 +138,12 @@ class Reading:
         if remembered is not None:
             return remembered
         return orjson.loads(await self.contents.of(version.name.project, version.digest))["annotations"]
+
+    async def _listed_by_tag(self, name: ImageName, subject: Digest) -> tuple[str, ...]:
+        """What is remembered of the index under the tag: nothing is fetched, and as it is now."""
+        pointer = await self.store.pointer(name, referrers_tag(subject))
+        index = await self.store.version(name, pointer.digest) if pointer else None
+        return index.facts.children if index else ()
 
     def _at_hand(self, place: Place, found: str) -> Stored | None:
         try:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -275,3 +276,14 @@ def test_what_has_an_immutable_tag_stays_with_all_that_belongs_to_it() -> None:
 def test_a_rule_that_lets_cleanup_delete_spares_nothing() -> None:
     rules = TagRules.of({"entrepot-tag-deletion": "cleanup"}, immutable=True)
     assert len(plan([version("a", 40, "v1")], read_policies(OLD), NOW, rules).doomed) == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".sig"])
+def test_what_older_clients_keep_under_a_tag_of_a_digest_stays_and_goes_with_that_digest(suffix: str) -> None:
+    subject, tag = "sha256:" + "5" * 64, f"sha256-{'5' * 64}{suffix}"
+    signature = version("s", 40, tag)
+    keep = {"keep": {"action": "KEEP", "mostRecentVersions": {"keepCount": 1}}}
+    assert gone([version(subject, 50, "v1"), signature], {**OLD, **keep}) == []
+    assert gone([version(subject, 50, "v1"), version("n", 45), signature], {**OLD, **keep}) == [subject, "s"]
+    assert gone([version(subject, 50), replace(signature, uploaded=NOW)], OLD) == [subject, "s"]
+    assert gone([replace(signature, uploaded=NOW, orphaned=True)], OLD) == ["s"]
