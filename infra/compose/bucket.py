@@ -20,7 +20,7 @@ class Rights:
 
 RIGHTS: Mapping[str, Rights] = {
     # What the others make, it attaches to images as referrers.
-    "registry": Rights(("blobs/", "manifests/", "uploads/"), ("attestor/", "builder/", "scanner/")),
+    "registry": Rights(("blobs/", "manifests/", "registry/", "uploads/"), ("attestor/", "builder/", "scanner/")),
     # A source archive is staged as an upload first.
     "builder": Rights(("builder/", "uploads/builder-")),
     "scanner": Rights(("scanner/",), ("blobs/", "manifests/", "attestor/", "builder/")),

@@ -25,6 +25,9 @@ from services.registry.platforms import Platforms
 from services.registry.pulls import Pulls
 from services.registry.pushing import Pushing
 from services.registry.reading import Contents, Reading
+from services.registry.rebuilding.loss import Loss
+from services.registry.rebuilding.shelf import Shelf
+from services.registry.rebuilding.taking import Taking, Walk
 from services.registry.redirects import Redirects
 from services.registry.registry import Registry
 from services.registry.repositories import Repositories
@@ -97,10 +100,19 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
         parts.clock,
         parts.ids,
     )
+    snapshots = _snapshots(parts, registry, policies)
     return Service(
         app,
-        background=(registry.pulls.keep_telling, house.clear_uploads, house.finish_deletions),
+        # Kept in memory, state begins anew with each process, and nothing was lost.
+        on_start=[Loss(parts.state, registry.store.layout, parts.blobs).refuse] if parts.settings.state_url else [],
+        background=(registry.pulls.keep_telling, house.clear_uploads, house.finish_deletions, snapshots.keep_taking),
     )
+
+
+def _snapshots(parts: Parts, registry: Registry, policies: Policies) -> Taking:
+    walk = Walk(registry.store, parts.keys, policies, registry.voice)
+    shelf = Shelf(parts.blobs, registry.voice.location)
+    return Taking(walk, shelf, parts.clock, parts.ids, registry.settings.snapshot_seconds)
 
 
 def _upload_key(parts: Parts, settings: RegistrySettings) -> bytes:

@@ -32,5 +32,7 @@ class RegistrySettings(BaseModel):
     """Send who reads a blob to the object store; a repository's label `entrepot-redirect` says otherwise."""
     redirect_seconds: int = Field(default=300, ge=10, le=3600)
     """How long such an address opens; what was begun goes on."""
+    snapshot_seconds: float = Field(default=3600.0, ge=0)
+    """How often the records are written down in the bucket, where something has changed; 0: never."""
     tags_page: int = Field(default=1000, ge=1, le=10_000)
     """Tags in a page where the client does not say how many."""
