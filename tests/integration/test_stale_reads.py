@@ -6,29 +6,24 @@ there is a replica that joins questions under way, in which it must find stale r
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from services.registry.app import build
-from shared.clock import SystemClock, SystemIds
 from shared.http.connection import LaneConnection
-from shared.state import State, Told
-from shared.state.server import ValkeySettings
+from shared.state import Told
 from shared.state.valkey import ValkeyState
-from tests.performance.load import Connection, must
+from tests.performance.load import must
 from tests.support.images import CONFIG, LAYER, MANIFEST, descriptor
-from tests.support.parts import MemoryParts, bearer, client_of, memory_parts
-from tests.support.registry import ADA, ENVIRONMENT, NAME, RegistryClient, granted, json_bytes
+from tests.support.registry import NAME, json_bytes
+from tests.support.replicas import Replica, pair
 from tests.support.servers import Server, valkey
-from tests.support.slow_wire import slow_wire
 
 __all__ = ["valkey"]
 
-TAGS, MOVES, SLOWEST = 8, 25, 0.008
+TAGS, MOVES = 8, 25
 
 
 class JoinsUnderWay:
@@ -54,41 +49,6 @@ class JoinsUnderWay:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-
-@dataclass(frozen=True)
-class Replica:
-    """One process, as far as this test needs one."""
-
-    port: int
-    client: RegistryClient
-
-    def connection(self) -> Connection:
-        return Connection(self.port, {**bearer(ADA), "Accept": MANIFEST})
-
-
-@asynccontextmanager
-async def replica(
-    port: int, first: MemoryParts | None = None, *, joins: bool = False
-) -> AsyncGenerator[tuple[Replica, MemoryParts]]:
-    made = granted(memory_parts("registry", environment=ENVIRONMENT, shared=first))
-    state = ValkeyState.connect("registry", ValkeySettings(url=f"redis://127.0.0.1:{port}"), SystemClock())
-    seen: State = JoinsUnderWay(state) if joins else state  # type: ignore[assignment]
-    parts = replace(made.parts, state=seen, clock=SystemClock(), ids=SystemIds())
-    async with client_of(build(parts), parts) as client:
-        assert client.server.port is not None
-        yield Replica(client.server.port, RegistryClient(client, made)), made
-    await state.close()
-
-
-@asynccontextmanager
-async def pair(valkey: Server, *, joins: bool = False) -> AsyncGenerator[tuple[Replica, Replica]]:
-    """Two replicas, the second behind a slow wire."""
-    async with AsyncExitStack() as stack:
-        first, made = await stack.enter_async_context(replica(valkey.port))
-        slow = await stack.enter_async_context(slow_wire(valkey.port, SLOWEST))
-        second, _ = await stack.enter_async_context(replica(slow, made, joins=joins))
-        yield first, second
 
 
 @dataclass
@@ -170,7 +130,7 @@ async def test_no_read_is_stale_after_an_acknowledged_push_through_either_replic
 
 
 async def test_the_check_finds_stale_reads_where_questions_under_way_are_joined(valkey: Server, count: Count) -> None:
-    async with pair(valkey, joins=True) as (first, second):
+    async with pair(valkey, JoinsUnderWay) as (first, second):
         await check(first, second, count)
     assert count.stale > 0
 
