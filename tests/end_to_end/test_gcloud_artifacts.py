@@ -1,4 +1,4 @@
-"""The verbs of `gcloud artifacts` for images, packages, versions, tags, files and settings, against a running suite."""
+"""The verbs of `gcloud artifacts` for images, packages, versions, tags, files and attachments, on a running suite."""
 
 from collections.abc import Callable
 from functools import partial
@@ -82,6 +82,56 @@ def test_files_are_listed_and_downloaded(gcloud: Gcloud, pushed: dict[str, Diges
     gcloud("files", "download", name, f"--destination={target}", *WHERE)
     (written,) = target.iterdir()
     assert Digest.of(written.read_bytes()) == name.replace("%3A", ":")
+
+
+def test_a_file_is_attached_described_listed_downloaded_and_deleted(
+    gcloud: Gcloud, pushed: dict[str, Digest], tmp_path: Path
+) -> None:
+    """One small file goes in one request, one of more than 5 MiB in chunks."""
+    large = bytes(range(256)) * 25_000
+    files = {"sbom.json": b'{"spdxVersion":\r\n"SPDX-2.3"}\r', "scan.bin": large}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    target = f"projects/demo/locations/local/repositories/verbs/packages/team%2Fapp/versions/{pushed['1.0']}"
+    gcloud(
+        "attachments",
+        "create",
+        "sbom",
+        f"--target={target}",
+        "--attachment-type=application/vnd.spdx+json",
+        "--attachment-namespace=scans",
+        f"--files={','.join(str(tmp_path / name) for name in files)}",
+        *WHERE,
+    )
+    described = gcloud("attachments", "describe", "sbom", *WHERE)
+    assert (described["target"], described["attachmentNamespace"]) == (target, "scans")
+    listed = gcloud("attachments", "list", f"--target={HOST}/demo/verbs/team/app:1.0", *WHERE)
+    assert listed == [described]
+    version = described["ociVersionName"].rpartition("/")[2]
+    by_version = f"--oci-version-name={HOST}/demo/verbs/team/app@{version}"
+    for number, wanted in enumerate((("sbom", *WHERE), (by_version,))):
+        folder = tmp_path / f"downloaded{number}"
+        folder.mkdir()
+        gcloud("attachments", "download", *wanted, f"--destination={folder}")
+        assert {found.name: found.read_bytes() for found in folder.iterdir()} == files
+    gcloud("attachments", "delete", "sbom", *WHERE)
+    assert gcloud("attachments", "list", *WHERE) == []
+
+
+def test_a_file_is_annotated_and_deleted_when_nothing_needs_it(
+    gcloud: Gcloud, pushed: dict[str, Digest], tmp_path: Path
+) -> None:
+    (tmp_path / "note").write_bytes(b"words")
+    file = Digest.of(b"words")
+    target = f"{HOST}/demo/verbs/team/app@{pushed['1.0']}"
+    what = (f"--target={target}", "--attachment-type=text/plain", f"--files={tmp_path / 'note'}")
+    gcloud("attachments", "create", "note", *what, *WHERE)
+    gcloud("files", "update", file, "--annotations=team=web", *WHERE)
+    assert gcloud("files", "describe", file, *WHERE)["annotations"] == {"team": "web"}
+    gcloud("files", "delete", file, *WHERE, code=1)
+    gcloud("attachments", "delete", "note", *WHERE)
+    gcloud("files", "delete", file, *WHERE)
+    assert "NOT_FOUND" in gcloud("files", "describe", file, *WHERE, code=1)
 
 
 def test_settings_of_a_project_are_shown(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from shared.digest import Digest
 from tests.support.suite import Suite
 
 oras = pytest.importorskip("oras.client", reason="the oras SDK is not installed")
@@ -86,3 +88,10 @@ def test_what_is_about_another_is_listed_as_its_referrer(client: Any, suite: Sui
     listed = suite.call("registry", f"v2/demo/oras/subject/referrers/{digest}")
     assert listed["mediaType"] == INDEX
     assert [each["digest"] for each in listed["manifests"]] == [pushed.headers["Docker-Content-Digest"]]
+
+    repository = "projects/demo/locations/local/repositories/oras"
+    target = quote(f'target="{repository}/packages/subject/versions/{digest}"')
+    (attachment,) = suite.call("registry", f"v1/{repository}/attachments?filter={target}")["attachments"]
+    assert attachment["ociVersionName"].endswith(pushed.headers["Docker-Content-Digest"])
+    (file,) = attachment["files"]
+    assert file.endswith(Digest.of(b"about it"))

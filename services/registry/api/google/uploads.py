@@ -90,12 +90,10 @@ class FileUploadFace:
 
     def routes(self) -> list[Route]:
         """Its paths."""
-        resumable = f"/resumable/upload{_FILES}"
-        return [
-            _streamed("POST", f"/upload{_FILES}", self.upload),
-            _streamed("POST", resumable, self.upload),
-            _streamed("PUT", resumable, self.go_on),
-        ]
+        # Google's description has two paths; its client for Python takes the first one for everything.
+        paths = (f"/upload{_FILES}", f"/resumable/upload{_FILES}")
+        verbs = (("POST", self.upload), ("PUT", self.go_on))
+        return [_streamed(verb, path, handler) for path in paths for verb, handler in verbs]
 
     async def upload(self, request: web.Request) -> web.Response:
         """Take a file that comes whole, alone or behind its description, or open a resumable upload."""
