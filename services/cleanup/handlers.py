@@ -22,6 +22,7 @@ from shared.events.images import (
 from shared.names import LOCATION, PROJECT, REPOSITORY_ID, manifest_object
 
 MOST_CHILDREN = 1000
+_MINUTE = len("2026-01-01T00:00")
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -81,12 +82,12 @@ class Handlers:
         await self._store.learn(event.project, f"{heard.id} facts", folds)
 
     async def on_pulled(self, heard: Heard[ImagePulled]) -> None:
-        """Somebody pulled it."""
+        """Somebody pulled it, or what it lists; exact to a minute, so that nothing is written more often than that."""
         event, place = heard.event, _place(heard.event)
 
         def pulled(raw: str | None) -> str | None:
             known = VersionRecord.model_validate_json(raw) if raw else None
-            if known is None or known.deleted or known.pulled >= event.last_pulled:
+            if known is None or known.deleted or known.pulled[:_MINUTE] >= event.last_pulled[:_MINUTE]:
                 return None
             return known.model_copy(update={"pulled": event.last_pulled}).stored()
 

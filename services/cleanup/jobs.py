@@ -29,7 +29,7 @@ def plan_json(found: Plan) -> bytes:
 
 def version_json(version: Version, reason: str) -> dict[str, object]:
     """A version and what is said of it."""
-    return {
+    told: dict[str, object] = {
         "image": version.name.image,
         "digest": version.name.digest,
         "tags": list(version.tags),
@@ -38,6 +38,7 @@ def version_json(version: Version, reason: str) -> dict[str, object]:
         "generation": version.generation,
         "reason": reason,
     }
+    return told | ({"pullTime": version.pulled} if version.pulled else {})
 
 
 def names_in(content: bytes) -> list[tuple[str, str]]:

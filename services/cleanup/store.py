@@ -280,6 +280,7 @@ def _version(name: Name, record: VersionRecord, tags: tuple[str, ...], running: 
         subject=record.subject,
         children=record.children,
         running=running,
+        pulled=record.pulled,
     )
 
 

@@ -73,6 +73,8 @@ class Version:
     children: tuple[str, ...] = ()
     running: str = ""
     """Where it was let in lately; empty: nowhere."""
+    pulled: str = ""
+    """When it, or what it lists, was pulled last, exact to a minute; empty: not as far as is known."""
     orphaned: bool = False
     """What it refers to was there, and was deleted."""
 

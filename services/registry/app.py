@@ -22,7 +22,7 @@ from services.registry.housekeeping import Housekeeping
 from services.registry.layout import Layout, counter_of
 from services.registry.mounts import Mounts
 from services.registry.platforms import Platforms
-from services.registry.pulls import Pulls
+from services.registry.pulls import Families, Pulls
 from services.registry.pushing import Pushing
 from services.registry.reading import Contents, Reading
 from services.registry.rebuilding.loss import Loss
@@ -62,7 +62,7 @@ def build(parts: Parts) -> Service:
         repositories=Repositories(store, steps, voice, Emptying(store, deletion), policies, parts.ids),
         standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, cascading, holdings),
         uploads=Uploads(parts.blobs, holdings, limits, Hashes(OrderedDict()), parts.clock, parts.ids),
-        pulls=Pulls(parts.journal, parts.clock, parts.ids, location),
+        pulls=Pulls(parts.journal, parts.clock, parts.ids, location, Families(store, parts.clock)),
         voice=voice,
         directory=parts.directory,
         settings=settings,

@@ -66,7 +66,15 @@ class ImagePulled(ImageEvent):
 
     digest: str
     count: int
+    """How often the manifest itself was handed out."""
     last_pulled: str
+    """When it, or something that it lists, was handed out last; empty where neither was."""
+    below: int = 0
+    """How often manifests were handed out that this index lists."""
+    looks: int = 0
+    """How often somebody asked for it without being handed it: HEAD, or a GET that found nothing new."""
+    tags: tuple[str, ...] = ()
+    """Tags that pointed at it within the last minute, at most 50."""
 
 
 class ReferrerRequested(Job):

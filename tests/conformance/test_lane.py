@@ -327,16 +327,16 @@ async def test_pulls_are_counted_and_calls_measured_as_everywhere(taken: Taken) 
         await oci.push(image, "v1")
         await oci.call("GET", f"/v2/{NAME}/manifests/v1")
         pulls = next(each for each in oci.background if "keep_telling" in each.__qualname__).__self__
-        pulls.tell()
+        await pulls.tell()
         oci.parts.journal.events.clear()
         async with wire(oci) as lane:
             taken.count = 0
             for head in (get("v1"), get("v1"), get(image.digest), get("v1", verb="HEAD")):
                 assert (await lane.ask(head)).status == 200
             assert taken.count == 4
-        pulls.tell()
+        await pulls.tell()
         [pulled] = [event for event in oci.parts.journal.events if isinstance(event, ImagePulled)]
-        assert (pulled.digest, pulled.count) == (image.digest, 3)
+        assert (pulled.digest, pulled.count, pulled.looks) == (image.digest, 3, 1)
         counted = oci.parts.parts.metrics.text().decode()
         [line] = [
             line for line in counted.splitlines() if line.startswith("entrepot_http_seconds_count") and 'HEAD"' in line

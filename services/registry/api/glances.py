@@ -40,8 +40,9 @@ class ManifestGlance:
     def _prepared(self, stored: Stored | None) -> Prepared | None:
         if stored is None:
             return None
-        pull = partial(self.registry.pulls.note, self.name, stored.digest) if self.counts else None
-        return Prepared(_head(stored.digest, stored.media_type), stored.content, pull)
+        pulls = self.registry.pulls
+        counted = partial(pulls.note if self.counts else pulls.look, self.name, stored.digest)
+        return Prepared(_head(stored.digest, stored.media_type), stored.content, counted)
 
 
 def manifest_glances(registry: Registry, verb: str, paths: Pattern[str]) -> Callable[[str], Glance | None]:

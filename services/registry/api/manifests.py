@@ -40,9 +40,12 @@ class ManifestFace:
         require_scope(call_of(request), name, "pull")
         stored = await self.registry.repository(name).manifest(name, _asked(request))
         if _knows_already(request, stored):
+            self.registry.pulls.look(name, stored.digest)
             return web.Response(status=304, headers=headers_of(stored.digest))
         if request.method == "GET":
             self.registry.pulls.note(name, stored.digest)
+        else:
+            self.registry.pulls.look(name, stored.digest)
         return web.Response(
             body=stored.content, headers={**headers_of(stored.digest), hdrs.CONTENT_TYPE: stored.media_type}
         )

@@ -244,6 +244,25 @@ async def test_what_a_rule_for_tags_keeps_is_not_asked_for(
     assert (await house.plan(POLICIES))[0] == gone
 
 
+async def test_the_last_pull_is_known_to_the_minute_and_written_no_more_often(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    state = house.memory.parts.state
+    apply, steps = state.apply, 0
+
+    async def counting(step: Any) -> Any:
+        nonlocal steps
+        steps += any("pulled" in str(write) for write in step.writes)
+        return await apply(step)
+
+    state.apply = counting  # type: ignore[method-assign]
+    for time in ("10:00:01", "10:00:07", "10:00:59", "10:01:00", "09:59:59", ""):
+        last = f"2026-01-01T{time}.000000Z" if time else ""
+        await house.hear(ImagePulled(**AT, image="app", digest=digest("a"), count=1, last_pulled=last))
+    assert steps == 2
+    _, found = await house.call("POST", f"{WEB}:planCleanup", {"cleanupPolicies": {"old": POLICIES["old"]}})
+    assert [one.get("pullTime", "") for one in found["delete"]] == ["2026-01-01T10:01:00.000000Z", ""]
+
+
 async def test_what_was_admitted_lately_stays_and_pulls_are_remembered(house: House) -> None:
     await house.hear(pushed("a", 50), pushed("b", 40), pushed("c", 31))
     await house.hear(ImagePulled(**AT, image="app", digest=digest("b"), count=1, last_pulled="2026-01-01"))

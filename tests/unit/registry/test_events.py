@@ -1,6 +1,7 @@
 """What is said of each change, and that it is said in the change's own step."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -158,12 +159,95 @@ async def test_pulls_are_counted_and_told_once_a_second_by_digest(oci: RegistryC
     for reference in ("latest", image.digest, "latest"):
         await oci.call("GET", f"{MANIFESTS}/{reference}")
     await oci.call("HEAD", f"{MANIFESTS}/latest")
-    assert not [event for event in oci.parts.journal.events if isinstance(event, ImagePulled)]
+    assert pulls_of(oci) == []
     await told(oci)
-    (pulled,) = [event for event in oci.parts.journal.events if isinstance(event, ImagePulled)]
+    (pulled,) = pulls_of(oci)
     assert (pulled.digest, pulled.count, pulled.image) == (image.digest, 3, "app")
+    assert (pulled.looks, pulled.below, pulled.tags) == (1, 0, ("latest",))
     await told(oci)
-    assert len([event for event in oci.parts.journal.events if isinstance(event, ImagePulled)]) == 1
+    assert len(pulls_of(oci)) == 1
+
+
+async def test_who_only_asks_for_a_manifest_is_counted_apart_and_pulls_nothing(oci: RegistryClient) -> None:
+    image = small_image()
+    await oci.push(image, "latest")
+    await oci.call("HEAD", f"{MANIFESTS}/latest")
+    await oci.call("GET", f"{MANIFESTS}/latest", If_None_Match=f'"{image.digest}"')
+    await told(oci)
+    (pulled,) = pulls_of(oci)
+    assert (pulled.count, pulled.looks, pulled.last_pulled, pulled.tags) == (0, 2, "", ())
+
+
+async def test_a_pull_by_digest_counts_for_the_indexes_that_list_it_and_names_their_tags(oci: RegistryClient) -> None:
+    """As docker does it: HEAD of the tag, the index by digest, then the manifest for its own platform."""
+    one, two = small_image("one"), small_image("two")
+    inner = index_of(one.manifest, two.manifest)
+    outer = index_of(inner)
+    for image in (one, two):
+        await oci.push(image)
+    await oci.manifest(inner, kind=INDEX)
+    await oci.manifest(outer, "latest", kind=INDEX)
+    await oci.call("HEAD", f"{MANIFESTS}/latest")
+    await oci.call("GET", f"{MANIFESTS}/{digest_of(outer)}")
+    for _ in range(2):
+        await oci.call("GET", f"{MANIFESTS}/{one.digest}")
+    await told(oci)
+    found = {event.digest: event for event in pulls_of(oci)}
+    assert {digest: (event.count, event.below, event.looks) for digest, event in found.items()} == {
+        digest_of(outer): (1, 2, 1),
+        digest_of(inner): (0, 2, 0),
+        one.digest: (2, 0, 0),
+    }
+    assert len({event.last_pulled for event in found.values()}) == 1
+    assert (found[digest_of(outer)].tags, found[one.digest].tags) == (("latest",), ())
+
+
+async def test_counting_pulls_asks_state_once_a_minute_and_writes_nothing(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_image()
+    await oci.push(image, "latest")
+    state, asked = oci.parts.parts.state, 0
+    members = state.members
+
+    async def counting(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await members(*arguments, **options)
+
+    async def refusing(step: Step) -> Any:
+        raise AssertionError(step)
+
+    monkeypatch.setattr(state, "members", counting)
+    monkeypatch.setattr(state, "apply", refusing)
+    for _ in range(30):
+        await oci.call("GET", f"{MANIFESTS}/latest")
+        await told(oci)
+    assert (len(pulls_of(oci)), asked) == (30, 2)
+    await oci.parts.clock.advance(60.0)
+    await oci.call("GET", f"{MANIFESTS}/latest")
+    await told(oci)
+    assert asked == 4
+
+
+async def test_pulls_are_told_also_while_the_state_store_is_away(
+    oci: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = small_image()
+    await oci.push(image, "latest")
+    await oci.call("GET", f"{MANIFESTS}/latest")
+
+    async def away(key: str, **options: Any) -> Any:
+        raise StateUnavailable(f"{key} {options}")
+
+    monkeypatch.setattr(oci.parts.parts.state, "members", away)
+    await told(oci)
+    (pulled,) = pulls_of(oci)
+    assert (pulled.count, pulled.tags) == (1, ())
+
+
+def pulls_of(oci: RegistryClient) -> list[ImagePulled]:
+    return [event for event in oci.parts.journal.events if isinstance(event, ImagePulled)]
 
 
 async def told(oci: RegistryClient) -> None:
@@ -171,4 +255,6 @@ async def told(oci: RegistryClient) -> None:
     loop = asyncio.create_task(oci.background[0]())
     await asyncio.sleep(0)
     await oci.parts.clock.advance(1.0)
+    for _ in range(20):
+        await asyncio.sleep(0)
     loop.cancel()

@@ -32,7 +32,9 @@ def test_a_label_says_more_than_the_switch(labels: dict[str, str], *, immutable:
     assert TagRules.of(labels, immutable=immutable) == rules
 
 
-@pytest.mark.parametrize("labels", [{"entrepot-tag-move": "x"}, {OVERWRITE: "cleanup"}, {DELETION: ""}, {OVERWRITE: ""}])
+@pytest.mark.parametrize(
+    "labels", [{"entrepot-tag-move": "x"}, {OVERWRITE: "cleanup"}, {DELETION: ""}, {OVERWRITE: ""}]
+)
 def test_a_label_that_looks_like_a_rule_and_is_none_is_refused(labels: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="entrepot-"):
         check_labels(labels)
