@@ -56,10 +56,7 @@ class Attachments:
         """Attach files to a version of an image; raises AttachmentExists, ManifestUnknown, BlobUnknown."""
         if not _ID.fullmatch(asked.id):
             raise InvalidArgument("attachmentId is written in letters, digits, '.', '_' and '-', at most 128.")
-        await self._refuse_taken(name, asked.id)
-        subject = await self.store.version(name, asked.subject)
-        if subject is None:
-            raise ManifestUnknown(f"there is no manifest {asked.subject}")
+        subject = await self._subject(name, asked)
         own = {ID: asked.id} | ({NAMESPACE: asked.namespace} if asked.namespace else {})
         made = Referrer(subject, asked.kind, await self._layers(name, asked.files), asked.annotations | own)
         await self.attaching.hold_config(name, Act(act.cause, _silent, act.key))
@@ -67,7 +64,7 @@ class Attachments:
         try:
             await self.pushing.push(name, manifest, (), act, beside=self._named(name, manifest.digest, asked))
         except Aborted:
-            await self._refuse_taken(name, asked.id)
+            await self._subject(name, asked)  # tells it in better words, where the id was taken or the subject deleted
             raise
         return await self.get(name.project, name.repository, asked.id)
 
@@ -125,9 +122,13 @@ class Attachments:
         ]
         return Beside((FieldIs(ids, asked.id, None), IsMember(layout.versions(name), asked.subject)), writes)
 
-    async def _refuse_taken(self, name: ImageName, attachment: str) -> None:
-        if await self.store.chosen_attachment(name.project, name.repository, attachment) is not None:
-            raise AttachmentExists(f"There is an attachment {attachment} already.")
+    async def _subject(self, name: ImageName, asked: Attachment) -> Version:
+        if await self.store.chosen_attachment(name.project, name.repository, asked.id) is not None:
+            raise AttachmentExists(f"There is an attachment {asked.id} already.")
+        subject = await self.store.version(name, asked.subject)
+        if subject is None:
+            raise ManifestUnknown(f"there is no manifest {asked.subject}")
+        return subject
 
 
 def files_of(version: Version) -> list[str]:

@@ -16,6 +16,7 @@ from services.registry.voice import Voice
 from shared.blobs import BlobMissing
 from shared.clock import rfc3339
 from shared.digest import Digest
+from shared.http.errors import ApiError
 from shared.state import FieldIs, PutField
 
 ANY = "any"
@@ -36,12 +37,14 @@ class Filing:
         return self.uploads.begin(ImageName(record.project, record.repository, ANY), actor, life=record.life)
 
     async def take(self, session: Session, body: Body, act: Act, expected: Digest | None = None) -> Digest:
-        """Take a file in one piece; its digest. Raises DigestInvalid, where it was `expected` to be another."""
-        session = await self.uploads.append(session, body)
+        """Take a file in one piece; its digest. Raises DigestInvalid, where it was `expected` to be another.
+
+        Nobody can go on with an upload whose address nobody knows: what was refused is forgotten at once.
+        """
         try:
-            return await self.close(session, act, expected)
-        except DigestInvalid:
-            await self.uploads.cancel(session)
+            return await self.close(await self.uploads.append(session, body), act, expected)
+        except ApiError:
+            await self.uploads.blobs.abandon(session.id)
             raise
 
     async def close(self, session: Session, act: Act, expected: Digest | None = None) -> Digest:

@@ -1,5 +1,6 @@
 """Attachments over Artifact Registry's API: made of files, pushed by other clients, found by what they belong to."""
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -83,6 +84,31 @@ async def test_an_id_is_taken_once(web: RegistryClient) -> None:
     assert (again.status, again.json["error"]["status"]) == (409, "ALREADY_EXISTS")
     assert (await create(web, "second")).status == 200
     assert len(await listed(web, target=TARGET)) == 2
+
+
+async def test_many_who_want_one_id_at_once_have_one_winner(web: RegistryClient) -> None:
+    answers = await asyncio.gather(*(create(web, annotations={"number": str(number)}) for number in range(10)))
+    assert sorted(answer.status for answer in answers) == [200, *[409] * 9]
+    assert {answer.json["error"]["status"] for answer in answers if answer.status == 409} == {"ALREADY_EXISTS"}
+    (winner,) = [answer.json["response"] for answer in answers if answer.status == 200]
+    assert (await called(web, "GET", f"{ATTACHMENTS}/sbom"))["annotations"] == winner["annotations"]
+    assert len((await web.call("GET", f"/v2/{NAME}/referrers/{IMAGE.digest}")).json["manifests"]) == 1
+
+
+async def test_a_target_that_goes_at_this_moment_gets_no_attachment(
+    web: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = web.parts.parts.state.apply
+
+    async def deleted_before(step: Any) -> Any:
+        monkeypatch.undo()
+        assert (await web.call("DELETE", f"/v2/{NAME}/manifests/{IMAGE.digest}")).status == 202
+        return await apply(step)
+
+    await web.blob(b"{}")
+    monkeypatch.setattr(web.parts.parts.state, "apply", deleted_before)
+    assert (await create(web)).status == 404
+    assert await listed(web) == []
 
 
 async def test_what_other_clients_pushed_is_an_attachment_too(web: RegistryClient) -> None:

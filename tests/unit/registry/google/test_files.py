@@ -110,13 +110,14 @@ async def test_the_same_file_again_is_welcome_and_changes_nothing(web: RegistryC
         ("", CONTENT, "text/plain", 400),
     ],
 )
-async def test_an_upload_that_cannot_be_is_refused(
+async def test_an_upload_that_cannot_be_is_refused_and_leaves_nothing(
     web: RegistryClient, query: str, content: bytes, kind: str, status: int
 ) -> None:
     answer = await web.call("POST", f"{SIMPLE}?{query}", content, Content_Type=kind)
     assert answer.status == status, answer
     held = (await web.call("GET", f"{REPOSITORY}/files/{DIGEST}")).status
     assert held == (200 if status == 200 else 404)
+    assert [upload async for upload in web.parts.parts.blobs.uploads()] == []
 
 
 async def test_a_file_over_the_limit_is_refused() -> None:
