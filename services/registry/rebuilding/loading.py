@@ -9,6 +9,7 @@ from services.registry.rebuilding.counters import Counters
 from services.registry.rebuilding.entering import Entering, Pen
 from services.registry.rebuilding.rows import (
     BlobsRow,
+    CascadeRow,
     CountersRow,
     ImageRow,
     ProjectRow,
@@ -98,7 +99,7 @@ class Loading:
             else:
                 await self.pen.later(partition_of(row.project), await self._writes(row))
 
-    async def _writes(self, row: Row) -> list[Write]:  # noqa: PLR0911 - a table of seven rows
+    async def _writes(self, row: Row) -> list[Write]:  # noqa: PLR0911 - a table of the kinds of rows
         match row:
             case ProjectRow():
                 key = self.store.layout.settings(row.project)
@@ -113,6 +114,10 @@ class Loading:
                 return self._version(row)
             case TagsRow():
                 return self._tags(row)
+            case CascadeRow():
+                key = self.store.layout.cascade(row.name, row.digest)
+                writes: list[Write] = [PutField(key, name, text) for name, text in row.record.items()]
+                return [*writes, Index(self.store.layout.cascades_of(row.project), f"{row.name.path}@{row.digest}")]
             case CountersRow():
                 return []
 

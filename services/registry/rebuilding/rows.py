@@ -85,7 +85,15 @@ class TagsRow(_OfImage):
     pointers: dict[str, str]
 
 
-Row = CountersRow | ProjectRow | RepositoryRow | BlobsRow | ImageRow | VersionRow | TagsRow
+class CascadeRow(_OfImage):
+    """What is to follow a manifest that has gone."""
+
+    kind: Literal["cascade"] = "cascade"
+    digest: str
+    record: dict[str, str]
+
+
+Row = CountersRow | ProjectRow | RepositoryRow | BlobsRow | ImageRow | VersionRow | TagsRow | CascadeRow
 
 _ROW: TypeAdapter[Row] = TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 

@@ -16,6 +16,7 @@ import structlog
 from services.registry.names import ImageName
 from services.registry.rebuilding.rows import (
     BlobsRow,
+    CascadeRow,
     CountersRow,
     ImageRow,
     ProjectRow,
@@ -68,6 +69,21 @@ class Walk:
         for project, repositories in places.items():
             async for row in self._project(partition, project, repositories):
                 yield row
+        async for row in self._cascades(partition):
+            yield row
+
+    async def _cascades(self, partition: str) -> AsyncIterator[Row]:
+        state, layout = self.store.state, self.store.layout
+        after = ""
+        while places := await state.members(layout.cascades(partition), after=after, limit=_PAGE):
+            for place in places:
+                path, _, digest = place.rpartition("@")
+                name = ImageName(*path.split("/", 2))
+                record = await state.record(layout.cascade(name, digest))
+                yield CascadeRow(
+                    project=name.project, repository=name.repository, image=name.image, digest=digest, record=record
+                )
+            after = places[-1]
 
     async def _counters(self, partition: str, which: Which) -> dict[str, int]:
         found = await self.store.state.record(self.keys.at(partition, which))
