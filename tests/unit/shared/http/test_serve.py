@@ -130,6 +130,15 @@ async def test_another_expectation_is_refused() -> None:
         assert " 417 " in await connection.answer()
 
 
+@pytest.mark.parametrize("path", ["/read", "/nowhere", "/healthz"])
+async def test_an_expectation_that_is_no_text_is_refused_too(path: str) -> None:
+    async with serving() as server, wire(server) as connection:
+        await connection.send(
+            f"PUT {path} HTTP/1.1\r\nHost: h\r\nExpect: ".encode() + b"\xf8\r\nContent-Length: 0\r\n\r\n"
+        )
+        assert " 417 " in await connection.head()
+
+
 async def test_a_chunked_body_is_counted_as_it_comes() -> None:
     async with serving() as server, wire(server) as connection:
         head = b"PUT /read HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
