@@ -23,6 +23,7 @@ from shared.state.step import (
     NotMember,
     Put,
     PutField,
+    ScoreIs,
     Stamp,
     Step,
     Unindex,
@@ -224,7 +225,7 @@ class MemoryState:
             if lane is not None and len(lane.entries) >= self._lane_limit:
                 raise LaneFull(stream)
 
-    def _holds(self, check: Check) -> bool:
+    def _holds(self, check: Check) -> bool:  # noqa: PLR0911 - a table of seven rows
         match check:
             case ValueIs(key, value):
                 return self._live(key) == value
@@ -238,6 +239,8 @@ class MemoryState:
                 return not self.store.indexes.get(key) and not self.store.hashes.get(key)
             case FieldAtMost(key, field, limit):
                 return int(self.store.hashes.get(key, {}).get(field, "0")) <= limit
+            case ScoreIs(key, member, score):
+                return self.store.indexes.get(key, {}).get(member) == score
             case _:
                 assert_never(check)
 

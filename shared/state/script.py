@@ -19,6 +19,7 @@ from shared.state.step import (
     NotMember,
     Put,
     PutField,
+    ScoreIs,
     Stamp,
     Step,
     Unindex,
@@ -115,7 +116,7 @@ class StepArguments:
             self.arguments.extend(item)
 
 
-def _checked(check: Check) -> tuple[str, str, str, str]:
+def _checked(check: Check) -> tuple[str, str, str, str]:  # noqa: PLR0911 - a table of seven rows
     match check:
         case ValueIs(key, value):
             return ("value_absent", key, "", "") if value is None else ("value_is", key, "", value)
@@ -129,6 +130,8 @@ def _checked(check: Check) -> tuple[str, str, str, str]:
             return ("is_empty", key, "", "")
         case FieldAtMost(key, field, limit):
             return ("field_at_most", key, field, str(limit))
+        case ScoreIs(key, member, score):
+            return ("score_is", key, member, repr(score))
         case _:
             assert_never(check)
 

@@ -65,6 +65,10 @@ local holds = {
   field_at_most = function(key, field, limit)
     return (integer_or_nil(redis.call('HGET', key, field)) or math.huge) <= tonumber(limit)
   end,
+  score_is = function(key, member, score)
+    local found = redis.call('ZSCORE', key, member)
+    return found ~= false and tonumber(found) == tonumber(score)
+  end,
 }
 for _, check in ipairs(checks) do
   if not holds[check[1]](key_of(check, 2), check[3], check[4]) then

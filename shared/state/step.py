@@ -69,7 +69,16 @@ class FieldAtMost:
     limit: int
 
 
-Check = ValueIs | FieldIs | NotMember | IsMember | IsEmpty | FieldAtMost
+@dataclass(frozen=True)
+class ScoreIs:
+    """The index has this member, with exactly this score."""
+
+    key: str
+    member: str
+    score: float
+
+
+Check = ValueIs | FieldIs | NotMember | IsMember | IsEmpty | FieldAtMost | ScoreIs
 
 
 # Writes.

@@ -78,6 +78,7 @@ class Metrics:
             buckets=LATENCY,
             registry=self.registry,
         )
+        self._watched: dict[str, Gauge] = {}
         self._under_way = 0
         self.in_flight.labels(service).set_function(lambda: self._under_way)
 
@@ -107,8 +108,10 @@ class Metrics:
         self.handled.labels(self.service, topic, outcome).observe(seconds)
 
     def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for, such as a lane's length."""
-        Gauge(f"entrepot_{name}", what, registry=self.registry).set_function(read)
+        """A gauge that is read when it is asked for, such as a lane's length; who comes last is asked."""
+        if name not in self._watched:
+            self._watched[name] = Gauge(f"entrepot_{name}", what, registry=self.registry)
+        self._watched[name].set_function(read)
 
     def text(self) -> bytes:
         """Everything counted, as `/metrics` answers it."""

@@ -137,6 +137,14 @@ async def test_a_missing_object_is_missing_to_every_question(bucket: Bucket) -> 
     await bucket.delete("no")
 
 
+async def test_several_objects_are_deleted_at_once(bucket: Bucket) -> None:
+    for name in ("a/one", "a/two", "a/three"):
+        await bucket.put(name, b"x")
+    await bucket.delete_all(["a/one", "a/two", "a/never"])
+    await bucket.delete_all([])
+    assert [stat.name async for stat in bucket.names("a/")] == ["a/three"]
+
+
 async def test_a_deleted_object_is_gone(bucket: Bucket) -> None:
     await bucket.put("a/b", b"x")
     await bucket.delete("a/b")

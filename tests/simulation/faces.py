@@ -199,6 +199,9 @@ class FarBlobs:
     async def delete(self, name: str) -> None:
         await self._ask(lambda: self._inner.delete(name))
 
+    async def delete_all(self, names: Sequence[str]) -> None:
+        await self._ask(lambda: self._inner.delete_all(names))
+
     async def commit(self, upload: str, name: str, size: int | None = None) -> None:
         await self._ask(lambda: self._inner.commit(upload, name, size))
 
