@@ -94,7 +94,7 @@ class Attaching:
         """Let the repository hold the config of every referrer."""
         config = Digest.of(_EMPTY)
         await self.blobs.put(blob_object(name.project, config), _EMPTY)
-        await self.holdings.keep(name, config, len(_EMPTY), act.part("config"), ATTACH)
+        await self.holdings.keep(name, config, len(_EMPTY), act.part("config"), ATTACH, free=True)
 
     async def _layer(self, name: ImageName, stored: str, act: Act) -> tuple[Digest, int]:
         running = Running.begun("sha256")
@@ -104,7 +104,7 @@ class Attaching:
         if not await self.holdings.holds(name.project, name.repository, layer):
             async with aclosing(verified(self.blobs.read(stored), layer, None)) as pieces:
                 await self.blobs.put(blob_object(name.project, layer), pieces)
-            await self.holdings.keep(name, layer, running.offset, act.part("layer"), ATTACH)
+            await self.holdings.keep(name, layer, running.offset, act.part("layer"), ATTACH, free=True)
         return layer, running.offset
 
 

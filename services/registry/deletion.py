@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.errors import ManifestUnknown, StillHeld
 from services.registry.holdings import DELETE
+from services.registry.ledger import Ledger
 from services.registry.names import ImageName, Tag
 from services.registry.records import Pointer, Version
 from services.registry.store import Store
@@ -68,6 +69,7 @@ class Deletion:
     store: Store
     steps: Steps
     voice: Voice
+    ledger: Ledger
 
     async def untag(self, name: ImageName, tag: Tag, act: Act, guard: Guard = FREE) -> None:
         """Take a tag away, and leave what it pointed at; raises ManifestUnknown, TagDeletionRefused."""
@@ -206,6 +208,7 @@ class Deletion:
             *(Unindex(layout.tags(name), tag) for tag in tags),
             *(Unindex(layout.holders(project, repository, blob), holder) for blob in facts.blobs),
             *(Unindex(layout.parents(name, child), digest) for child in facts.children),
+            *self.ledger.deleted(version),
             *(self._detach(version) if facts.subject else []),
         ]
 

@@ -74,6 +74,10 @@ class UploadInvalid(InvalidArgument):
     """The upload cannot go on like this."""
 
 
+class QuotaExceeded(FailedPrecondition):
+    """The repository or the project would hold more bytes than it may."""
+
+
 class UploadTooLarge(PayloadTooLarge):
     """The blob is over the limit."""
 

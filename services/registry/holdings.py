@@ -1,20 +1,40 @@
 """Which blobs a repository holds. Bytes lie once for a project; a repository that holds them may show them.
 
-A blob is durable in the bucket before a repository holds it, and its bytes are never removed here: whether nothing
-uses them any more is for a collector to find out, which sees all repositories of the project.
+A blob is durable in the bucket before a repository holds it, and its bytes are never removed here: `collecting` does
+that, once no repository of the project has held them for a while.
 """
 
 from dataclasses import dataclass
 
 from services.registry.acts import Act, Change, Deed, Steps
-from services.registry.errors import BlobUnknown, NameUnknown, StillHeld, UploadUnknown
+from services.registry.errors import BlobUnknown, NameUnknown, QuotaExceeded, StillHeld, UploadUnknown
+from services.registry.layout import BLOBS
+from services.registry.ledger import GONE, UNLIMITED, Ledger, loose
 from services.registry.names import ImageName
+from services.registry.quotas import Quotas
 from services.registry.store import Store
 from services.registry.voice import Voice
-from shared.blobs import Blobs
+from shared.blobs import BlobMissing, Blobs
+from shared.clock import Ids
 from shared.digest import Digest
-from shared.names import blob_object
-from shared.state import Check, DropField, FieldIs, Index, IsEmpty, PutField, Unindex, ValueIs, Write
+from shared.http.errors import Unavailable
+from shared.names import blob_object, partition_of
+from shared.state import (
+    Check,
+    Drop,
+    DropField,
+    FieldIs,
+    FieldOf,
+    Index,
+    IsEmpty,
+    MemberOf,
+    Moved,
+    PutField,
+    Step,
+    Unindex,
+    ValueIs,
+    Write,
+)
 
 PUSH = "artifactregistry.repositories.uploadArtifacts"
 DELETE = "artifactregistry.repositories.deleteArtifacts"
@@ -31,6 +51,17 @@ class Held:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """What a blob is about to be kept on the strength of."""
+
+    life: str
+    mark: str | None = None
+    """Of the collector, which has cleared such bytes before."""
+    fresh: bool = False
+    """Looked up just now, because a guess was wrong or there was none."""
+
+
+@dataclass(frozen=True)
 class Holdings:
     """The blobs of the repositories of this deployment."""
 
@@ -38,6 +69,9 @@ class Holdings:
     steps: Steps
     blobs: Blobs
     voice: Voice
+    ledger: Ledger
+    quotas: Quotas
+    ids: Ids
 
     async def find(self, project: str, repository: str, digest: Digest) -> Held:
         """A blob of a repository; raises BlobUnknown."""
@@ -46,49 +80,124 @@ class Holdings:
             raise BlobUnknown(f"the repository holds no blob {digest}")
         return Held(digest, size, blob_object(project, digest))
 
+    async def vouched(self, project: str, repository: str, digest: Digest) -> Held:
+        """The same for somebody who goes by it, and will not upload: it stays, also where nothing refers to it."""
+        size, due = await self.store.state.look(
+            (
+                FieldOf(self.store.layout.blobs(project, repository), digest),
+                MemberOf(self.store.layout.due_of(project), loose(project, repository, digest)),
+            )
+        )
+        if size is None:
+            raise BlobUnknown(f"the repository holds no blob {digest}")
+        if due and not await self.store.blob_holders(project, repository, digest, 1):
+            await self._promise(project, repository, digest, size)
+        return Held(digest, int(size), blob_object(project, digest))
+
+    async def _promise(self, project: str, repository: str, digest: Digest, size: str) -> None:
+        """Raises BlobUnknown where it has just been forgotten."""
+        held = FieldIs(self.store.layout.blobs(project, repository), digest, size)
+        promise = self.ledger.promise(project, repository, digest)
+        request = f"promise/{self.ids.new()}"
+        try:
+            await self.store.state.apply(Step(partition_of(project), request, (held,), (promise,)))
+        except Moved as error:
+            raise BlobUnknown(f"the repository holds no blob {digest}") from error
+
     async def holds(self, project: str, repository: str, digest: Digest) -> bool:
         """Whether a repository holds a blob."""
         return await self.store.blob_size(project, repository, digest) is not None
 
     async def keep(  # noqa: PLR0913 - what is kept, who does it, and what is known already
-        self, name: ImageName, digest: Digest, size: int, act: Act, method: str, *, life: str = "", unless: str = ""
+        self,
+        name: ImageName,
+        digest: Digest,
+        size: int,
+        act: Act,
+        method: str,
+        *,
+        life: str = "",
+        unless: str = "",
+        free: bool = False,
     ) -> None:
         """Let the repository hold a blob whose bytes are durable already; one that it holds stays as it is.
 
         With `life`, as somebody read it, nothing is asked first: most blobs are new, and the step checks all of it.
-        Raises NameUnknown where the repository is gone, UploadUnknown where there is a value under the key `unless`.
+        What is `free` is counted, and no quota refuses it. Raises NameUnknown where the repository is gone,
+        UploadUnknown where there is a value under the key `unless`, QuotaExceeded, and Unavailable where the bytes were
+        cleared since they were stored.
         """
-        guesses = [life] if life else []
+        place = (name.project, name.repository)
+        limits = UNLIMITED if free else await self.quotas.of(*place)
+        guesses = [_Found(life)] if life else []
 
         async def decide() -> Change | None:
-            found = guesses.pop() if guesses else await self._life_to_hold_in(name, digest, unless)
+            found = guesses.pop() if guesses else await self._found(name, digest, unless)
             if found is None:
                 return None
+            if found.fresh and limits.any:
+                await self._require_room(name, digest, size)
             deed = Deed(method, self._resource(name, digest), PUSH, {"digest": digest, "size": size})
             return Change(
                 name.project,
                 name.repository,
                 checks=(
-                    self._alive(name, found),
+                    self._alive(name, found.life),
                     FieldIs(self._key(name), digest, None),
+                    self.ledger.there(name.project, digest, mark=found.mark),
+                    *self.ledger.within(limits, *place, size),
                     *((ValueIs(unless, None),) if unless else ()),
                 ),
-                writes=self.writes(name, digest, size),
+                writes=[*self.writes(name, digest, size), *self._unmark(name.project, digest, found.mark)],
                 events=act.witness(deed),
             )
 
         await self.steps.make(act, decide)
 
-    async def _life_to_hold_in(self, name: ImageName, digest: Digest, unless: str) -> str | None:
-        """None where the repository holds the blob already."""
+    async def _require_room(self, name: ImageName, digest: Digest, size: int) -> None:
+        """Bytes that are stored in vain are cleared soon."""
+        try:
+            await self.quotas.require(name.project, name.repository, size)
+        except QuotaExceeded:
+            unused = self.ledger.unused(name.project, digest)
+            request = f"unused/{self.ids.new()}"
+            await self.store.state.apply(Step(partition_of(name.project), request, (), (unused,)))
+            raise
+
+    async def _found(self, name: ImageName, digest: Digest, unless: str) -> "_Found | None":
+        """None where the repository holds the blob already, and goes on to."""
         life = await self.store.life(name.project, name.repository)
         if life is None:
             raise NameUnknown(f"there is no repository {name.project}/{name.repository}")
-        if await self.holds(name.project, name.repository, digest):
+        if await self.holds_on(name, digest):
             return None
         if unless and await self.store.state.value(unless) is not None:
             raise UploadUnknown("the upload was cancelled")
-        return life
+        return _Found(life, await self._mark(name.project, digest), fresh=True)
+
+    async def holds_on(self, name: ImageName, digest: Digest) -> bool:
+        """Whether a repository holds a blob, and goes on to: for somebody who goes by it."""
+        try:
+            await self.vouched(name.project, name.repository, digest)
+        except BlobUnknown:
+            return False
+        return True
+
+    async def _mark(self, project: str, digest: Digest) -> str | None:
+        """What the collector has left behind, where the bytes are there all the same: they came after it."""
+        mark = await self.store.state.value(self.store.layout.clearing(project, BLOBS, digest))
+        if mark is None:
+            return None
+        try:
+            if mark.startswith(GONE):
+                await self.blobs.stat(blob_object(project, digest))
+                return mark
+        except BlobMissing:
+            pass
+        raise Unavailable("the blob, which nothing used any more, was cleared at this moment: upload it again")
+
+    def _unmark(self, project: str, digest: str, mark: str | None) -> list[Write]:
+        return [Drop(self.store.layout.clearing(project, BLOBS, digest))] if mark else []
 
     def writes(self, name: ImageName, digest: Digest, size: int) -> list[Write]:
         """What makes the repository hold a blob."""
@@ -97,6 +206,7 @@ class Holdings:
             PutField(self._key(name), digest, str(size)),
             Index(layout.blob_list(name.project, name.repository), digest),
             Index(layout.uses(name.project, digest), name.repository),
+            *self.ledger.took(name.project, name.repository, digest, size),
         ]
 
     async def drop(self, name: ImageName, digest: Digest, act: Act) -> None:
@@ -112,13 +222,13 @@ class Holdings:
                 name.project,
                 name.repository,
                 checks=self._unheld(name, held),
-                writes=self.unwrites(name.project, name.repository, digest),
+                writes=self.unwrites(name.project, name.repository, digest, held.size),
                 events=act.witness(deed),
             )
 
         await self.steps.make(act, decide)
 
-    def unwrites(self, project: str, repository: str, digest: str) -> list[Write]:
+    def unwrites(self, project: str, repository: str, digest: str, size: int) -> list[Write]:
         """What makes a repository forget a blob."""
         layout = self.store.layout
         return [
@@ -126,6 +236,7 @@ class Holdings:
             DropField(layout.files(project, repository), digest),
             Unindex(layout.blob_list(project, repository), digest),
             Unindex(layout.uses(project, digest), repository),
+            *self.ledger.lost(project, repository, digest, size),
         ]
 
     def _unheld(self, name: ImageName, held: Held) -> list[Check]:

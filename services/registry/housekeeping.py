@@ -1,4 +1,4 @@
-"""What the registry does by itself: clears uploads that nobody finished, goes on with deletions that broke off."""
+"""What the registry does by itself: clears unfinished uploads and unused bytes, goes on with broken deletions."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import structlog
 from services.registry.acts import Act, Deed
 from services.registry.cascading import Cascading
 from services.registry.repositories import Repositories
+from services.registry.searching import Searching
 from services.registry.uploads import Uploads
 from shared.blobs import BucketUnavailable
 from shared.clock import Clock, Ids
@@ -31,6 +32,8 @@ class Housekeeping:
     partitions: list[str]
     clock: Clock
     ids: Ids
+    searching: Searching
+    collect_seconds: float
 
     async def clear_uploads(self) -> None:
         """Clear expired uploads, now and then."""
@@ -43,6 +46,25 @@ class Housekeeping:
                 continue
             if count:
                 _log.info("expired uploads cleared", count=count)
+
+    async def collect(self) -> None:
+        """Clear what nothing holds any more."""
+        while True:
+            await self.clock.sleep(self.collect_seconds)
+            try:
+                await self.collect_once()
+            except _PASSING as error:
+                _log.warning("what is due stays for now", reason=str(error))
+
+    async def collect_once(self) -> int:
+        """Go through all partitions once, and through the bucket when it is time."""
+        collecting = self.searching.collecting
+        collecting.tally.would = 0
+        done = sum([await collecting.once(partition) for partition in self.partitions])
+        done += await self.searching.once()
+        if done or collecting.tally.would:
+            _log.info("collected", done=done, would=collecting.tally.would, cleared=collecting.tally.cleared)
+        return done
 
     async def finish_deletions(self) -> None:
         """Go on with deletions whose beginner is gone: of repositories, and with all that belongs to something."""

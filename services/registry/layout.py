@@ -9,6 +9,11 @@ from services.registry.names import ImageName
 from shared.names import partition_of
 from shared.state import Keys
 
+ALL = "*"
+"""In the place of a repository: all of the project."""
+BLOBS, MANIFESTS, LOOSE = "blobs", "manifests", "loose"
+"""What may be due: bytes of a blob or of a manifest, or that a repository holds a blob."""
+
 
 def counter(project: str, repository: str) -> str:
     """The generation counter of a repository; it outlives the repository."""
@@ -85,9 +90,9 @@ class Layout:
         """Index: `image@digest` of the manifests that refer to the blob."""
         return self.keys.of(project, "holders", repository, digest)
 
-    def uses(self, project: str, digest: str) -> str:
-        """Index: the repositories of the project that hold the blob."""
-        return self.keys.of(project, "uses", digest)
+    def uses(self, project: str, digest: str, kind: str = BLOBS) -> str:
+        """Index: the repositories of the project that hold the blob, or `repository/image` that have the manifest."""
+        return self.keys.of(project, "uses" if kind == BLOBS else "manifestuses", digest)
 
     def cancelled(self, project: str, upload: str) -> str:
         """Value, until the upload's address expires: it was cancelled."""
@@ -104,6 +109,39 @@ class Layout:
     def attachment_ids(self, project: str, repository: str) -> str:
         """Hash: id -> `image@digest`, where the id was chosen by somebody and does not tell."""
         return self.keys.of(project, "attachmentids", repository)
+
+    # Bytes.
+
+    def sizes(self, project: str) -> str:
+        """Hash: repository -> bytes that it holds, and `*` -> the sum of them."""
+        return self.keys.of(project, "sizes")
+
+    def counted(self, project: str) -> str:
+        """Index: the repositories of which all is counted: `sizes`, who uses manifests, and what is due."""
+        return self.keys.of(project, "counted")
+
+    def due(self, partition: str) -> str:
+        """Index by time: what may be cleared from then on, if nothing uses it.
+
+        `loose/project/repository/digest`, `blobs/project/digest`, `manifests/project/digest`.
+        """
+        return self.keys.at(partition, "due")
+
+    def due_of(self, project: str) -> str:
+        """The same, by project."""
+        return self.due(partition_of(project))
+
+    def clearing(self, project: str, kind: str, digest: str) -> str:
+        """Value, for a while: the bytes are being cleared (`going ...`) or have been (`gone ...`)."""
+        return self.keys.of(project, "clearing", kind, digest)
+
+    def collector(self, partition: str) -> str:
+        """Leased by the replica that clears what is due in the partition."""
+        return self.keys.at(partition, "collector")
+
+    def search(self) -> str:
+        """Hash: how far the search for bytes that nothing ever held has come. Leased by the replica that searches."""
+        return self.keys.at("00", "search")
 
     # Images.
 

@@ -16,6 +16,7 @@ from services.registry.voice import Voice
 from shared.blobs import BlobMissing, Blobs
 from shared.digest import Digest
 from shared.http.call import Call
+from shared.http.errors import Unavailable
 from shared.names import blob_object
 
 READ = "artifactregistry.repositories.downloadArtifacts"
@@ -35,7 +36,7 @@ class Mounts:
 
     async def mount(self, call: Call, name: ImageName, digest: Digest, source: str, act: Act) -> bool:
         """Let the repository of `name` hold the blob; False where that cannot be. Without `source` any will do."""
-        if await self.holdings.holds(name.project, name.repository, digest):
+        if await self.holdings.holds_on(name, digest):
             return True
         found = await (self._from(call, source, digest) if source else self._anywhere(call, name, digest))
         if found is None:
@@ -45,7 +46,10 @@ class Mounts:
         size = await self.store.blob_size(found.project, found.repository, digest)
         if size is None:
             return False
-        await self.holdings.keep(name, digest, size, act.part("mount"), MOUNT)
+        try:
+            await self.holdings.keep(name, digest, size, act.part("mount"), MOUNT)
+        except Unavailable:
+            return False  # cleared in this moment
         return True
 
     async def _from(self, call: Call, source: str, digest: Digest) -> ImageName | None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from services.registry.acts import NOTHING, Act, Beside, Change, Deed, Steps
 from services.registry.errors import NameUnknown, ReferencesUnknown
 from services.registry.holdings import PUSH
-from services.registry.layout import Layout
+from services.registry.layout import MANIFESTS, Layout
+from services.registry.ledger import GOING, UNLIMITED, Ledger, Limits
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Tag
 from services.registry.platforms import Platforms
+from services.registry.quotas import Quotas
 from services.registry.records import Facts, Pointer, attachment_id
 from services.registry.store import Store
 from services.registry.tag_keeping import refuse_overwrite
@@ -20,11 +22,13 @@ from services.registry.voice import Push, Voice
 from shared.blobs import BlobMissing, Blobs
 from shared.clock import rfc3339
 from shared.events import Event
+from shared.http.errors import Unavailable
 from shared.names import manifest_object
 from shared.state import (
     STAMP,
     Add,
     Check,
+    Drop,
     FieldIs,
     FieldOf,
     FieldsOf,
@@ -55,6 +59,8 @@ class Before:
     """What each tag pointed at."""
     first: bool
     """Whether the image has no version yet."""
+    mark: str | None
+    """Of the collector, which has cleared such a manifest before."""
     rules: str | None
     """Which tags may not be overwritten, as state has it."""
 
@@ -68,6 +74,8 @@ class Pushing:
     blobs: Blobs
     voice: Voice
     platforms: Platforms
+    ledger: Ledger
+    quotas: Quotas
 
     async def push(  # noqa: PLR0913 - a push has these parts
         self,
@@ -83,28 +91,43 @@ class Pushing:
 
         What is to be done `beside` is done in the same step.
 
-        Raises ReferencesUnknown, TagOverwriteRefused, NameUnknown where there is no such repository.
+        Raises ReferencesUnknown, TagOverwriteRefused, QuotaExceeded, NameUnknown where there is no such repository.
         """
         found = [await self._found(name, manifest, tags)]  # before bytes are stored for what cannot be taken
+        limits = await self.quotas.of(name.project, name.repository) if instead is None else UNLIMITED
+        await self._require_room(name, manifest, found[0], limits)
         await self._store(name, manifest, known=found[0].known is not None)
         facts = Facts.of(manifest, await self.platforms.of(name.project, manifest))
 
         async def decide() -> Change:
             # The step checks all of it again: only where somebody was faster is it looked for once more.
-            before = found.pop() if found else await self._found(name, manifest, tags)
-            shelf = _Shelf(self.store.layout, name, manifest, facts, before, rfc3339(self.steps.clock.now()))
+            before = found.pop() if found else await self._found_again(name, manifest, tags, limits)
+            now = rfc3339(self.steps.clock.now())
+            shelf = _Shelf(self.store.layout, self.ledger, name, manifest, facts, before, limits, now)
             events = self._events(shelf, tags, act) if instead is None else instead
             return self._change(shelf, tags, events, beside)
 
         await self.steps.make(act, decide)
 
+    async def _found_again(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag], limits: Limits) -> Before:
+        before = await self._found(name, manifest, tags)
+        await self._require_room(name, manifest, before, limits)
+        if before.mark is not None:  # what was stored before may have been cleared since
+            await self.blobs.put(manifest_object(name.project, manifest.digest), manifest.content)
+        return before
+
+    async def _require_room(self, name: ImageName, manifest: Manifest, before: Before, limits: Limits) -> None:
+        if limits.any and before.known is None:
+            await self.quotas.require(name.project, name.repository, len(manifest.content))
+
     async def _found(self, name: ImageName, manifest: Manifest, tags: Sequence[Tag]) -> Before:
         """All of it is asked at once."""
         layout, place = self.store.layout, (name.project, name.repository)
         blobs, children = manifest.blobs, tuple(dict.fromkeys(child.digest for child in manifest.children))
-        (life, rules), known, sizes, not_first, *rest = await self.store.state.look(
+        (life, rules, quota), mark, known, sizes, not_first, *rest = await self.store.state.look(
             (
-                FieldsOf(layout.repository(*place), ("open", "tag_rules")),
+                FieldsOf(layout.repository(*place), ("open", "tag_rules", "quota")),
+                ValueOf(layout.clearing(name.project, MANIFESTS, manifest.digest)),
                 FieldOf(layout.version(name, manifest.digest), "uploaded"),
                 FieldsOf(layout.blobs(*place), blobs or ("",)),
                 MemberOf(layout.images(*place), name.image),
@@ -123,7 +146,10 @@ class Pushing:
         pointers = tuple(text and Pointer.parse(text) for text in texts)
         for tag, pointer in zip(tags, pointers, strict=True):
             refuse_overwrite(TagRules.parse(rules), name, tag, pointer, manifest.digest)
-        return Before(life, held, known, pointers, not not_first, rules)
+        self.quotas.learn(*place, quota)
+        if mark is not None and mark.startswith(GOING):
+            raise Unavailable("the manifest, which nothing used any more, is being cleared: push it again")
+        return Before(life, held, known, pointers, not not_first, mark, rules)
 
     async def _store(self, name: ImageName, manifest: Manifest, *, known: bool) -> None:
         """Bytes that must be there already are looked for first; others are written at once: most are new."""
@@ -170,10 +196,12 @@ class _Shelf:
     """Writes one version and its tags into state."""
 
     layout: Layout
+    ledger: Ledger
     name: ImageName
     manifest: Manifest
     facts: Facts
     before: Before
+    limits: Limits
     now: str
 
     def checks(self, tags: Sequence[Tag]) -> list[Check]:
@@ -188,10 +216,15 @@ class _Shelf:
             FieldIs(layout.repository(name.project, name.repository), "open", self.before.life),
             FieldIs(layout.repository(name.project, name.repository), "tag_rules", self.before.rules),
             FieldIs(layout.version(name, digest), "uploaded", self.before.known),
+            self.ledger.there(name.project, digest, MANIFESTS, mark=self.before.mark),
+            *([] if self.before.known else self._room()),
             *(FieldIs(held, blob, size) for blob, size in pairs),
             *(IsMember(layout.versions(name), child) for child in self.facts.children),
             *(ValueIs(layout.tag(name, tag), pointer.text if pointer else None) for tag, pointer in pointers),
         ]
+
+    def _room(self) -> list[Check]:
+        return self.ledger.within(self.limits, self.name.project, self.name.repository, self.facts.size)
 
     def version(self) -> list[Write]:
         """The record of the version; a new one is also entered wherever it is looked for."""
@@ -216,6 +249,8 @@ class _Shelf:
             Index(layout.images(project, repository), name.image),
             Index(layout.versions(name), digest),
             Add(layout.image(name), "versions", 1),
+            *self.ledger.pushed(name, digest, self.facts.size),
+            *([Drop(layout.clearing(project, MANIFESTS, digest))] if self.before.mark else []),
             *(Index(layout.holders(project, repository, blob), holder) for blob in self.facts.blobs),
             *(Index(layout.parents(name, child), digest) for child in self.facts.children),
             *(self._attachment(subject) if subject else []),

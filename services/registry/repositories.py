@@ -5,13 +5,17 @@ more, and is taken up again by any replica when the one that began it is gone.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.deletion import Guard
 from services.registry.emptying import Emptying
 from services.registry.errors import NameUnknown, RepositoryExists
+from services.registry.holdings import Holdings
+from services.registry.layout import ALL
 from services.registry.names import ImageName
+from services.registry.quotas import quota_beside
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.store import Store
 from services.registry.voice import Voice
@@ -19,7 +23,7 @@ from shared.clock import Ids, rfc3339
 from shared.http.errors import FailedPrecondition
 from shared.http.iam import Policies
 from shared.names import partition_of
-from shared.state import Check, Drop, DropField, FieldIs, Index, IsMember, PutField, Step, Unindex, Write
+from shared.state import Add, Check, Drop, DropField, FieldIs, Index, IsMember, Moved, PutField, Step, Unindex, Write
 
 CREATE = "artifactregistry.repositories.create"
 UPDATE = "artifactregistry.repositories.update"
@@ -38,6 +42,7 @@ class Repositories:
     emptying: Emptying
     policies: Policies
     ids: Ids
+    holdings: Holdings
 
     async def get(self, project: str, repository: str) -> RepositoryRecord:
         """A repository that is open; raises NameUnknown."""
@@ -82,7 +87,7 @@ class Repositories:
                 project,
                 repository,
                 checks=(FieldIs(key, "settings", record.text), FieldIs(key, "open", record.life)),
-                writes=(PutField(key, "settings", after.text), _ruling(key, settings)),
+                writes=(PutField(key, "settings", after.text), _ruling(key, settings), quota_beside(key, settings)),
                 events=[*self.voice.repository(after, "updated"), *act.witness(deed)],
             )
 
@@ -142,23 +147,28 @@ class Repositories:
             writes=(
                 PutField(key, "settings", record.text),
                 _ruling(key, settings),
+                quota_beside(key, settings),
                 PutField(key, "open", record.life),
                 Index(layout.repositories(project), repository),
+                PutField(layout.sizes(project), repository, "0"),
+                Index(layout.counted(project), repository),
             ),
             events=[*self.voice.repository(record, "created"), *act.witness(deed)],
         )
 
     async def _forget_blobs(self, project: str, repository: str) -> None:
         layout, state = self.store.layout, self.store.state
-        for digest in await state.record(layout.blobs(project, repository)):
-            writes: list[Write] = [Unindex(layout.uses(project, digest), repository)]
-            await self._quietly(project, repository, f"unuse/{digest}", writes)
+        for digest, size in (await state.record(layout.blobs(project, repository))).items():
+            writes = self.holdings.unwrites(project, repository, digest, int(size))
+            held = FieldIs(layout.blobs(project, repository), digest, size)
+            with suppress(Moved):  # another replica was faster
+                await self._quietly(project, repository, f"unuse/{digest}", writes, held)
         kept = (layout.blobs, layout.blob_list, layout.files)
         await self._quietly(project, repository, "unhold", [Drop(key(project, repository)) for key in kept])
 
-    async def _quietly(self, project: str, repository: str, what: str, writes: list[Write]) -> None:
+    async def _quietly(self, project: str, repository: str, what: str, writes: list[Write], *more: Check) -> None:
         request = f"{what}/{self.ids.new()}"
-        checks = self._closed(project, repository)
+        checks = (*self._closed(project, repository), *more)
         await self.steps.state.apply(Step(partition_of(project), request, checks, tuple(writes)))
 
     def _closed(self, project: str, repository: str) -> tuple[Check, ...]:
@@ -178,13 +188,22 @@ class Repositories:
             key = layout.repository(project, repository)
             full_name = self.voice.resource(project, repository)
             policy_set = await self.policies.of(full_name) is not None
+            held = await self.store.state.field(layout.sizes(project), repository)
             drop_policy, policy_gone = self.policies.gone(full_name)
             return Change(
                 project,
                 repository,
-                checks=(FieldIs(key, "settings", record.text), FieldIs(key, "open", None)),
+                checks=(
+                    FieldIs(key, "settings", record.text),
+                    FieldIs(key, "open", None),
+                    FieldIs(layout.sizes(project), repository, held),
+                ),
                 writes=(
                     drop_policy,
+                    # Nothing is left of it, but where it was never counted whole.
+                    Add(layout.sizes(project), ALL, -int(held or "0")),
+                    DropField(layout.sizes(project), repository),
+                    Unindex(layout.counted(project), repository),
                     Drop(key),
                     Unindex(layout.repositories(project), repository),
                     Unindex(layout.deletions_of(project), f"{project}/{repository}"),

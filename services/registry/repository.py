@@ -30,8 +30,8 @@ class Readable(Protocol):
         """
         ...
 
-    async def blob(self, name: ImageName, digest: Digest) -> Held:
-        """A blob; raises BlobUnknown."""
+    async def blob(self, name: ImageName, digest: Digest, *, promised: bool = False) -> Held:
+        """A blob, which stays for a while where it is `promised` to be there; raises BlobUnknown."""
         ...
 
     async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
@@ -89,8 +89,10 @@ class Standard:
         """A manifest that was read lately."""
         return self.reading.glimpse(place, told)
 
-    async def blob(self, name: ImageName, digest: Digest) -> Held:
+    async def blob(self, name: ImageName, digest: Digest, *, promised: bool = False) -> Held:
         """A blob that the repository holds."""
+        if promised:
+            return await self.holdings.vouched(name.project, name.repository, digest)
         return await self.holdings.find(name.project, name.repository, digest)
 
     async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:

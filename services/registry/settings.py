@@ -1,6 +1,7 @@
 """What the registry is told, besides what every service is told: `ENTREPOT_REGISTRY_...`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +29,21 @@ class RegistrySettings(BaseModel):
     """The largest blob; nothing: no limit."""
     mount_copy_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
     """The largest blob that a mount copies from another project; a larger one is uploaded by the client."""
+    repository_quota_bytes: int | None = Field(default=None, ge=0, lt=10**15)
+    """How many bytes a repository may hold, unless its label `entrepot-quota-bytes` says otherwise; nothing: no limit.
+    """
+    project_quota_bytes: int | None = Field(default=None, ge=0, lt=10**15)
+    """How many bytes the repositories of a project may hold together, unless the project's label says otherwise."""
+    collect: Literal["on", "dry-run", "off"] = "on"
+    """Whether bytes that nothing holds any more are cleared, or only told."""
+    collect_after_seconds: int = Field(default=3600, ge=1)
+    """For how long what was deleted rests before its bytes go."""
+    collect_mark_seconds: int = Field(default=900, ge=60)
+    """How long bytes stay marked, and refuse to be taken again, where a replica died while it cleared them."""
+    collect_every_seconds: float = Field(default=60.0, gt=0)
+    """How often it is looked for what is due."""
+    search_every_seconds: float = Field(default=86_400.0, gt=0)
+    """How often the whole bucket is searched for bytes that nothing ever held."""
     redirect: bool = False
     """Send who reads a blob to the object store; a repository's label `entrepot-redirect` says otherwise."""
     redirect_seconds: int = Field(default=300, ge=10, le=3600)

@@ -160,6 +160,15 @@ class Store:
         """`image@digest` of the attachment for which somebody chose this id."""
         return await self.state.field(self.layout.attachment_ids(project, repository), attachment)
 
+    # Bytes.
+
+    async def sizes(self, project: str, repositories: Sequence[str]) -> list[int]:
+        """How many bytes each repository holds."""
+        if not repositories:
+            return []
+        found = await self.state.fields(self.layout.sizes(project), repositories)
+        return [max(0, int(size or "0")) for size in found]
+
     # Blobs.
 
     async def blob_sizes(self, project: str, repository: str, digests: Sequence[str]) -> list[str | None]:

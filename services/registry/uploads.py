@@ -13,6 +13,7 @@ from services.registry.acts import Act
 from services.registry.errors import (
     ChunkOutOfOrder,
     DigestInvalid,
+    QuotaExceeded,
     SizeInvalid,
     UploadInvalid,
     UploadTooLarge,
@@ -78,8 +79,8 @@ class Uploads:
         return Session(self.ids.new(), *place, expires, actor, algorithm, life=life)
 
     async def whole(self, name: ImageName, digest: Digest, body: Body, act: Act, life: str = "") -> None:
-        """Take a blob that comes in one request; raises DigestInvalid, SizeInvalid, UploadTooLarge."""
-        size = await self._stored(name, digest, body)
+        """Take a blob that comes in one request; raises DigestInvalid, SizeInvalid, UploadTooLarge, QuotaExceeded."""
+        size = await self._stored(name, digest, await self._roomy(name, body, digest=digest))
         await self.holdings.keep(name, digest, size, act, FINISH, life=life)
 
     async def _stored(self, name: ImageName, digest: Digest, body: Body) -> int:
@@ -87,19 +88,55 @@ class Uploads:
         async with aclosing(verified(body.pieces, digest, self.limits.blob, body.size)) as pieces:
             return await self.blobs.put(blob_object(name.project, digest), pieces)
 
+    async def require_room(self, name: ImageName) -> None:
+        """Raises QuotaExceeded where there is no room for a single byte: before anybody sends any."""
+        await self.holdings.quotas.require(name.project, name.repository, 1)
+
+    async def _roomy(self, name: ImageName, body: Body, *, stands: int = 0, digest: str = "") -> Body:
+        """The body, refused at once where more is announced than there is room for, else behind what there is."""
+        quotas, place = self.holdings.quotas, (name.project, name.repository)
+        room = await quotas.room(*place)
+        if room is None:
+            return body
+        if body.size is None:
+            return replace(body, pieces=self._measured(name, body.pieces, stands, room))
+        await quotas.require(*place, stands + body.size, digest)
+        return body
+
+    async def _measured(
+        self, name: ImageName, pieces: AsyncIterator[bytes], stands: int, room: int
+    ) -> AsyncIterator[bytes]:
+        async for piece in pieces:
+            stands += len(piece)
+            if stands > room:
+                raise await self.holdings.quotas.exceeded(name.project, name.repository, stands)
+            yield piece
+
     async def status(self, session: Session) -> Session:
         """Where the upload stands; raises UploadUnknown."""
         offset = await self._staged(session)
         return session if offset == session.offset else replace(session, offset=offset, hashed="")
 
     async def append(self, session: Session, body: Body) -> Session:
-        """Take a chunk. Raises ChunkOutOfOrder, SizeInvalid, UploadUnknown, UploadTooLarge.
+        """Take a chunk. Raises ChunkOutOfOrder, SizeInvalid, UploadUnknown, UploadTooLarge, QuotaExceeded.
 
-        When the connection breaks the bytes that came are kept, and `status` tells how many.
+        When the connection breaks the bytes that came are kept, and `status` tells how many; beyond a quota none is.
         """
+        try:
+            return await self._appended(session, body)
+        except QuotaExceeded:
+            await self._give_up(session)
+            raise
+
+    async def _give_up(self, session: Session) -> None:
+        self.hashes.forget(session.id)
+        await self.blobs.abandon(session.id)
+
+    async def _appended(self, session: Session, body: Body) -> Session:
         offset = await self._staged(session)
         self._refuse_misplaced(offset, body)
         self._refuse_too_large(offset + (body.size or 0))
+        body = await self._roomy(session.name, body, stands=offset)
         running = self.hashes.take(session.id, session.algorithm, offset)
         if not offset:
             await self.blobs.stage(session.id)
@@ -129,7 +166,8 @@ class Uploads:
     async def finish(self, session: Session, digest: Digest, body: Body, act: Act) -> None:
         """Take the last bytes, if any, and close the upload as the blob `digest`.
 
-        Raises DigestInvalid and keeps the upload, ChunkOutOfOrder, UploadUnknown. Twice is as good as once.
+        Raises DigestInvalid and keeps the upload, ChunkOutOfOrder, UploadUnknown, QuotaExceeded. Twice is as good as
+        once.
         """
         whole, body = await self._small(session, digest, body)
         if whole is not None:
@@ -144,7 +182,8 @@ class Uploads:
             await self._finished_before(session, digest, act)
             return
         if not stands and body.span is None:
-            if first or not await self.holdings.holds(session.project, session.repository, digest):
+            if first or not await self.holdings.holds_on(session.name, digest):
+                body = await self._roomy(session.name, body, digest=digest)
                 await self._keep(session, digest, await self._stored(session.name, digest, body), act)
             return
         whole = session
@@ -158,6 +197,7 @@ class Uploads:
         if session.offset or body.span is not None or not body.size or body.size > SMALL:
             return None, body
         self._refuse_too_large(body.size)
+        await self._roomy(session.name, body, digest=digest)
         content = b"".join([piece async for piece in body.pieces])
         if len(content) == body.size and Digest.of(content, digest.algorithm) == digest:
             return content, body
@@ -196,6 +236,11 @@ class Uploads:
             # Should we die between the commit and the record, nothing but this tells that these bytes came.
             await self._remember(session, f"vouch {digest}", self._vouched(session), f"{digest} {size}")
         try:
+            await self._roomy(session.name, Body(_nothing(), size), digest=digest)
+        except QuotaExceeded:
+            await self._give_up(session)
+            raise
+        try:
             await self.blobs.commit(session.id, blob_object(session.project, digest), size)
         except BlobMissing as error:
             raise _unknown() from error
@@ -218,7 +263,7 @@ class Uploads:
 
     async def _finished_before(self, session: Session, digest: Digest, act: Act) -> None:
         """The bytes are staged no more. What vouches for them closes what a crash left open: the address, or state."""
-        if await self.holdings.holds(session.project, session.repository, digest):
+        if await self.holdings.holds_on(session.name, digest):
             return
         stored = blob_object(session.project, digest)
         try:

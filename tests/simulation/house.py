@@ -128,6 +128,10 @@ def _environment() -> Mapping[str, str]:
         file.write_text("5e" * 32)
     return {
         "ENTREPOT_REGISTRY_UPLOAD_KEY_FILE": str(uploads),
+        "ENTREPOT_REGISTRY_COLLECT_AFTER_SECONDS": "10",
+        "ENTREPOT_REGISTRY_COLLECT_EVERY_SECONDS": "15",
+        "ENTREPOT_REGISTRY_COLLECT_MARK_SECONDS": "60",
+        "ENTREPOT_REGISTRY_SEARCH_EVERY_SECONDS": "45",
         "ENTREPOT_ATTESTOR_MASTER_KEY_FILE": str(master),
         "ENTREPOT_ATTESTOR_LOOK_AGAIN_SECONDS": "15",
         "ENTREPOT_SCANNER_CLEAR_SECONDS": "15",

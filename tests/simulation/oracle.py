@@ -15,7 +15,7 @@ import orjson
 
 from services.audit_log.segments import object_of
 from services.audit_log.verification import verified
-from services.registry.layout import Layout
+from services.registry.layout import ALL, Layout
 from services.registry.names import ImageName
 from services.scanner.places import Place
 from shared.blobs.memory import MemoryBlobs
@@ -180,9 +180,20 @@ class _Registry:
             tags = {tag for tag, pointed in self.tags.items() if pointed == digest}
             listed = indexes.get(at.tags_of(self.name, digest), {})
             _expect(tags == listed.keys(), f"tags of {digest}: {tags}, listed {list(listed)}")
+        self._judge_bytes(held)
         for blob in held:
             listed = indexes.get(at.holders(self.project, REPOSITORY, blob), {})
             _expect(listed.keys() == holders[blob].keys(), f"holders of {blob}: {list(listed)}")
+
+    def _judge_bytes(self, held: Mapping[str, str]) -> None:
+        """What is held can be read, and is counted exactly."""
+        sizes = self.world.store.hashes.get(self.layout.sizes(self.project), {})
+        for blob, size in held.items():
+            found = self.world.bucket.objects.get(blob_object(self.project, blob))
+            _expect(found is not None and len(found.content) == int(size), f"{blob} is held and cannot be read")
+        total = sum(map(int, held.values())) + sum(facts["size"] for facts in self.versions.values())
+        counted = (int(sizes.get(REPOSITORY, "0")), int(sizes.get(ALL, "0")))
+        _expect(counted == (total, total), f"{self.project} counts {counted} bytes and holds {total}")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class BlobFace:
         """The blob, or for HEAD what would come."""
         name = image(request)
         require_scope(call_of(request), name, "pull")
-        held = await self.registry.repository(name).blob(name, names.digest(request.match_info["digest"]))
+        digest, promised = names.digest(request.match_info["digest"]), request.method == "HEAD"
+        held = await self.registry.repository(name).blob(name, digest, promised=promised)
         headers = {**VERSION, "Docker-Content-Digest": held.digest}
         if request.method == "GET" and (address := await self.redirects.address(name, held)) is not None:
             return web.Response(status=307, headers={**headers, hdrs.LOCATION: address, hdrs.CACHE_CONTROL: "no-store"})

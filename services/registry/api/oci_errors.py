@@ -43,6 +43,7 @@ _SPOKEN: Final[dict[type[ApiError], tuple[str, int]]] = {
     errors.UploadInvalid: ("BLOB_UPLOAD_INVALID", 400),
     errors.ChunkOutOfOrder: ("BLOB_UPLOAD_INVALID", 416),
     errors.StillHeld: ("DENIED", 403),
+    errors.QuotaExceeded: ("DENIED", 403),
     errors.TagOverwriteRefused: ("DENIED", 409),
     errors.TagDeletionRefused: ("DENIED", 403),
     Unauthenticated: ("UNAUTHORIZED", 401),

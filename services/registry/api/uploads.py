@@ -51,6 +51,7 @@ class UploadFace:
             return _created(request, names.digest(query["mount"]))
         if "digest" in query and "mount" not in query:
             return await self._whole(request, name, names.digest(query["digest"]), life)
+        await self.registry.uploads.require_room(name)
         session = self.registry.uploads.begin(name, call.caller.member, _algorithm(request), life)
         if not call.audited:
             call.changed_nothing()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from services.registry.names import ImageName
+from services.registry.quotas import quota_beside
 from services.registry.rebuilding.entering import Entering, Pen
 from services.registry.rebuilding.replaying import Replaying
 from services.registry.records import Settings
@@ -41,6 +42,7 @@ class Standing:
         writes: list[Write] = [
             PutField(layout.repository(project, repository), "settings", settings.text),
             _ruling(layout.repository(project, repository), settings),
+            quota_beside(layout.repository(project, repository), settings),
             Index(layout.repositories(project), repository),
         ]
         closed = await self.store.state.has_member(layout.deletions_of(project), f"{project}/{repository}")

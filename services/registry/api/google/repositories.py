@@ -62,7 +62,11 @@ class RepositoryFace:
 
         async def rows(after: str, limit: int) -> list[Row]:
             ids = await store.repositories(project, after, limit)
-            return [(found, self._listed(await store.repository(project, found))) for found in ids]
+            sizes = await store.sizes(project, ids)
+            return [
+                (found, self._listed(await store.repository(project, found), size))
+                for found, size in zip(ids, sizes, strict=True)
+            ]
 
         return await listed(request, _KIND, rows)
 
@@ -76,11 +80,12 @@ class RepositoryFace:
             raise NotFound(f"There is no project {project}.")
         settings = (await json_body(request, RepositoryBody)).settings()
         record = await registry.repositories.create(project, repository, settings, registry.act(call, project))
-        return self.operations.done(request, self._json(record), f"{TYPE}.Repository")
+        return self.operations.done(request, self._json(record, 0), f"{TYPE}.Repository")
 
     async def get(self, request: web.Request) -> web.Response:
         """One repository."""
-        return json_answer(self._json(await self.places.repository(request)))
+        record = await self.places.repository(request)
+        return json_answer(self._json(record, await self._size(record)))
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change the fields that the mask names, or all that there are: clients send back what they read."""
@@ -92,12 +97,13 @@ class RepositoryFace:
 
         def changed(record: RepositoryRecord) -> Settings:
             named = [path for path in paths if path != "name"]
-            wanted = apply_mask(self._json(record), body, named) if named else self._json(record)
+            present = self._json(record, 0)
+            wanted = apply_mask(present, body, named) if named else present
             return validated(RepositoryBody, wanted).settings()
 
         act = registry.act(call_of(request), project)
         record = await registry.repositories.update(project, request.match_info["repository"], changed, act)
-        return json_answer(self._json(record))
+        return json_answer(self._json(record, await self._size(record)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a repository with all that is in it; what takes long goes on after the answer."""
@@ -127,8 +133,12 @@ class RepositoryFace:
     def _place(self, project: str) -> str:
         return f"projects/{project}/locations/{self.places.registry.voice.location}"
 
-    def _json(self, record: RepositoryRecord) -> dict[str, Any]:
-        return repository_json(self.places.registry.voice, record)
+    async def _size(self, record: RepositoryRecord) -> int:
+        (size,) = await self.places.registry.store.sizes(record.project, [record.repository])
+        return size
 
-    def _listed(self, record: RepositoryRecord | None) -> dict[str, Any] | None:
-        return self._json(record) if record and record.life else None
+    def _json(self, record: RepositoryRecord, size: int) -> dict[str, Any]:
+        return repository_json(self.places.registry.voice, record, size)
+
+    def _listed(self, record: RepositoryRecord | None, size: int) -> dict[str, Any] | None:
+        return self._json(record, size) if record and record.life else None

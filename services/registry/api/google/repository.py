@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.registry.errors import Unsupported
+from services.registry.quotas import LABEL as QUOTA
+from services.registry.quotas import NO_QUOTA, check_quota
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.redirects import LABEL, SWITCH
 from services.registry.voice import Voice
@@ -54,7 +56,8 @@ class RepositoryBody(_Wire):
                 raise ValueError("labels are written in small letters, digits, - and _, at most 63")
         if labels.get(LABEL, "on") not in SWITCH:
             raise ValueError(f"{LABEL} is on or off")
-        check_labels({name: value for name, value in labels.items() if name != LABEL})
+        check_quota(labels.get(QUOTA, NO_QUOTA))
+        check_labels({name: value for name, value in labels.items() if name not in (LABEL, QUOTA)})
         return labels
 
     def settings(self) -> Settings:
@@ -75,7 +78,7 @@ class RepositoryBody(_Wire):
         )
 
 
-def repository_json(voice: Voice, record: RepositoryRecord) -> dict[str, Any]:
+def repository_json(voice: Voice, record: RepositoryRecord, size: int) -> dict[str, Any]:
     """A repository as Google's clients read it."""
     settings = record.settings
     body: dict[str, Any] = {
@@ -85,6 +88,7 @@ def repository_json(voice: Voice, record: RepositoryRecord) -> dict[str, Any]:
         "createTime": settings.created,
         "updateTime": settings.updated,
         "registryUri": f"{voice.host}/{record.project}/{record.repository}",
+        "sizeBytes": str(size),
     }
     optional: Mapping[str, Any] = {
         "description": settings.description,
