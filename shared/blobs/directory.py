@@ -5,6 +5,7 @@ calls run on threads of the bucket's own, so that neither the event loop nor the
 """
 
 import asyncio
+import errno
 import itertools
 import os
 import secrets
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.blobs import files
-from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketUnavailable, RangeInvalid, Stat
+from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketFull, BucketUnavailable, RangeInvalid, Stat
 from shared.blobs.gathered import Gathered
 from shared.blobs.names import checked, checked_upload
 
 T = TypeVar("T")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 GATHERED = 4 * PIECE
 """Bytes written by one call: hopping to a thread costs more than writing a small piece."""
@@ -124,6 +127,10 @@ class DirectoryBlobs:
         descriptor = await self._in_thread(lambda: self._opened_at(path, offset), os.close)
         try:
             return offset + await self._write(descriptor, body)
+        except BucketFull:
+            # Clients begin anew, and what each of their attempts left would lie here for a day, in everybody's way.
+            await self._in_thread(lambda: os.ftruncate(descriptor, offset))
+            raise
         finally:
             os.close(descriptor)
 
@@ -172,7 +179,7 @@ class DirectoryBlobs:
         except (NotADirectoryError, IsADirectoryError) as error:
             raise ValueError("one object's name is a folder of another's") from error
         except OSError as error:
-            raise BucketUnavailable(error.strerror) from error
+            raise (BucketFull if error.errno in _NO_ROOM else BucketUnavailable)(error.strerror) from error
 
     async def _write(self, descriptor: int, body: AsyncIterable[bytes], head: Gathered | None = None) -> int:
         """Write all of `body`, behind `head`, and sync it; what came before an error is kept."""

@@ -34,6 +34,10 @@ class BucketUnavailable(Exception):
     """The bucket did not answer; retryable."""
 
 
+class BucketFull(BucketUnavailable):
+    """The bucket has no room for more bytes; retryable once it has, and nothing of what was sent takes any."""
+
+
 @dataclass(frozen=True)
 class Stat:
     """What is known of an object without reading it."""
@@ -109,7 +113,7 @@ class Blobs(Protocol):
         """Add bytes at `offset`, which must be where the upload stands; returns the new offset, durable.
 
         Raises BlobMissing for an unknown upload, StagingMoved. When `body` raises, the bytes that came before are kept,
-        and `staged` tells how many.
+        and `staged` tells how many; where there is no room for all of them, none is.
         """
         ...
 

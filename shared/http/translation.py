@@ -6,7 +6,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import ValidationError
 
-from shared.blobs import BucketUnavailable
+from shared.blobs import BucketFull, BucketUnavailable
 from shared.bus import BusUnavailable, StreamFull
 from shared.events import EventTooLarge
 from shared.http.errors import (
@@ -36,6 +36,7 @@ _AWAY: dict[type[Exception], str] = {
     BusUnavailable: "The bus does not answer at the moment.",
     StreamFull: "The bus has no room at the moment.",
     BucketUnavailable: "The bucket does not answer at the moment.",
+    BucketFull: "The bucket has no room at the moment.",
     JournalFull: "Too many audit entries wait for the bus.",
     JournalUnavailable: "The journal cannot be written at the moment.",
 }

@@ -3,11 +3,13 @@
 import contextlib
 import importlib.metadata
 import os
+import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.servers import free_port
@@ -25,9 +27,73 @@ def weed() -> Path | None:
     return None
 
 
+@dataclass
+class Store:
+    """One store on its ports, which may stand still, be killed, and be started again on the same data."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+            )
+        try:
+            _wait_until_ready(f"http://{self.endpoint}/healthz", self.process, self.folder / "log")
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        self.go_on()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        """Let it stand still."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
 @contextlib.contextmanager
-def s3_server(program: Path, folder: Path, identities: Path | None = None) -> Iterator[str]:
+def s3_server(program: Path, folder: Path, identities: Path | None = None) -> Generator[str]:
     """Run the store and yield its endpoint; with a file of accounts, these are the only ones."""
+    store = s3_store(program, folder, identities)
+    store.start()
+    try:
+        yield store.endpoint
+    finally:
+        store.stop()
+
+
+def s3_store(program: Path, folder: Path, identities: Path | None = None) -> Store:
+    """A store that is not started yet."""
     ports = dict(zip((*_SERVICES, *(f"{name}.grpc" for name in _SERVICES)), _free_ports(8), strict=True))
     flags = [
         f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}" for name, port in ports.items()
@@ -41,18 +107,7 @@ def s3_server(program: Path, folder: Path, identities: Path | None = None) -> It
     if identities is not None:
         command.append(f"-s3.config={identities}")
         environment = dict(os.environ)
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-        try:
-            _wait_until_ready(f"http://127.0.0.1:{ports['s3']}/healthz", server, folder / "log")
-            yield f"127.0.0.1:{ports['s3']}"
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    return Store(command, environment, folder, ports["s3"])
 
 
 def _free_ports(count: int) -> list[int]:

@@ -25,6 +25,8 @@ class Twin:
     service: str
     settings: dict[str, str]
     log: Path
+    module: str = ""
+    """What is run, where it is not the service itself."""
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -40,7 +42,7 @@ class Twin:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"services.{self.service}"],
+                [sys.executable, "-m", self.module or f"services.{self.service}"],
                 cwd=ROOT,
                 env={**outside, **self.settings},
                 stdout=log,
