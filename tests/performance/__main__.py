@@ -1,4 +1,4 @@
-"""Runs the benchmark: `python -m tests.performance [--quick] [--rounds N] [--write]`."""
+"""Runs the benchmark: `python -m tests.performance [--quick] [--rounds N] [--only TITLE] [--write]`."""
 
 import argparse
 import asyncio
@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from infra.embedded.ports import NATS, VALKEY
 from tests.performance import events, listing, mixed
 from tests.performance.peer import docker_registry, free_base, nginx
 from tests.performance.rows import Row, Target, prepare, prepare_files, rows
-from tests.performance.table import Alone, beside_files, line, page
+from tests.performance.table import Alone, beside_files, line, measured, written
 from tests.support import suite as suites
 from tests.support.twins import started as started_twins
 from tests.support.twins import twin_of
 
 OURS, PEER, NGINX = "Entrepot", "docker-registry", "nginx"
+PAGE = Path("docs/performance.md")
+_BEGAN = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Suite:
 
 
 @contextlib.contextmanager
-def suite() -> Iterator[Suite]:
+def suite() -> Generator[Suite]:
     """Start the suite as a user does, on free ports and a folder of its own."""
     base = free_base()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -53,7 +56,7 @@ def suite() -> Iterator[Suite]:
 
 
 @contextlib.contextmanager
-def second_registry(started: Suite) -> Iterator[int]:
+def second_registry(started: Suite) -> Generator[int]:
     """One more replica of the registry, beside the suite's; its port is given."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         twin = twin_of(suites.Suite(started.data, started.base), "registry", Path(folder, "second"))
@@ -81,12 +84,21 @@ def _entrepot(*arguments: str) -> str:
 async def compare(table: list[Row], peer: Target, ours: Target, files: Target | None, rounds: int) -> None:
     """Alternate between both, row by row; where a server of files can do it, between all three."""
     for target in (peer, ours):
+        _say(f"preparing {target.title}")
         await prepare(target)
-    for row in table:
+    for number, row in enumerate(table, 1):
+        _say(f"row {number} of {len(table)}: {row.title}")
         for _ in range(rounds):
             for target in (peer, ours, *((files,) if files and row.is_file else ())):
                 await row.measure(target)
-        sys.stderr.write(f"{row.title}: {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}\n")
+        _say(f"  {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}")
+
+
+def _say(text: str) -> None:
+    """Tell whoever waits how far it is."""
+    seconds = int(time.monotonic() - _BEGAN)
+    sys.stderr.write(f"{seconds // 60:2}:{seconds % 60:02} {text}\n")
+    sys.stderr.flush()
 
 
 async def listen(ours: Target, data: Path) -> events.Latency:
@@ -103,11 +115,13 @@ def main() -> None:
     """Measure and print; with `--write` into docs/performance.md too."""
     parser = argparse.ArgumentParser(prog="./task bench --")
     parser.add_argument("--quick", action="store_true", help="short rounds, to try the harness out")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="only rows whose title holds this; prints them and writes nothing")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write what was measured into docs/performance.md")
     options = parser.parse_args()
     table = [row for row in rows(quick=options.quick) if options.only in row.title]
+    if not table:
+        raise SystemExit(f"no row's title holds {options.only!r}")
     with docker_registry() as peer_port, nginx() as files_at, suite() as started, second_registry(started) as second:
         peer = Target(PEER, [peer_port], [], "bench/image", {})
         bearer = {"Authorization": f"Bearer {started.token()}"}
@@ -121,18 +135,22 @@ def main() -> None:
         if options.only:
             print("\n".join([*(line(row, PEER, OURS) for row in table), beside_files(table, NGINX, OURS)]))
             return
-        seconds = 10.0 if options.quick else 60.0
-        alone = Alone(
-            asyncio.run(listen(ours, started.data)),
-            asyncio.run(listing.measure(ours, started.data, valkey, rounds=options.rounds, count=1000)),
-            asyncio.run(mixed.measure(ours, seconds)),
-            seconds,
-        )
+        alone = _measure_alone(ours, started.data, valkey, options.rounds, 10.0 if options.quick else 60.0)
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-    text = page(table, PEER, OURS, alone, f"{machine}, {options.rounds} rounds")
-    print(text)
+    parts = measured(table, (PEER, OURS, NGINX), alone, f"{machine}, {options.rounds} rounds")
+    print("\n\n".join(parts.values()))
     if options.write:
-        Path("docs/performance.md").write_text(text)
+        PAGE.write_text(written(PAGE.read_text(), parts))
+
+
+def _measure_alone(ours: Target, data: Path, valkey: int, rounds: int, seconds: float) -> Alone:
+    """What the peer has no like of."""
+    _say("events")
+    latency = asyncio.run(listen(ours, data))
+    _say("pages of tags")
+    pages = asyncio.run(listing.measure(ours, data, valkey, rounds=rounds, count=1000))
+    _say(f"pushes and pulls beside each other for {seconds:.0f} s")
+    return Alone(latency, pages, asyncio.run(mixed.measure(ours, seconds)), seconds)
 
 
 if __name__ == "__main__":

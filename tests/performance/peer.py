@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from tests.support.servers import free_port
@@ -23,7 +23,7 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 @contextlib.contextmanager
-def docker_registry() -> Iterator[int]:
+def docker_registry() -> Generator[int]:
     """Run it on a free loopback port, which is given."""
     program = shutil.which("docker-registry")
     if program is None:
@@ -55,7 +55,7 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx() -> Iterator[tuple[int, Path] | None]:
+def nginx() -> Generator[tuple[int, Path] | None]:
     """nginx with sendfile on a free port, and the folder whose files it serves; None where it is not installed."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
