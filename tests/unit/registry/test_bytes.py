@@ -1,6 +1,7 @@
 """Bytes: how many a repository holds, how many it may hold, and where they go when nothing holds them any more."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -322,3 +323,29 @@ async def test_what_is_pushed_again_after_it_was_cleared_is_there(oci: RegistryC
     await oci.push(image, "v1")
     for digest, content in image.blobs.items():
         assert (await oci.call("GET", f"/v2/{NAME}/blobs/{digest}")).content == content
+
+
+async def test_files_of_a_directory_go_too(tmp_path: Path) -> None:
+    async with registry(tmp_path) as oci:
+        image = small_image()
+        await oci.push(image, "v1")
+        kept = await oci.push(small_image("stays"), "v2")
+        await oci.call("DELETE", f"/v2/{NAME}/manifests/{image.digest}")
+        for _ in range(2):
+            await collect(oci, 3601)
+        left = [stat.name async for stat in oci.parts.parts.blobs.names("")]
+        assert manifest_object("demo", kept.headers["Docker-Content-Digest"]) in left
+        assert manifest_object("demo", image.digest) not in left
+        assert not [name for name in left if any(digest[7:] in name for digest in image.blobs)]
+
+
+async def test_an_audit_entry_tells_what_a_repository_forgot(oci: RegistryClient) -> None:
+    image = small_image()
+    await oci.push(image, "v1")
+    await oci.call("DELETE", f"/v2/{NAME}/manifests/{image.digest}")
+    await collect(oci, 3601)
+    (told,) = oci.parts.announced("audit.system")
+    entry = told.data["entry"]["protoPayload"]
+    assert entry["methodName"] == "entrepot.registry.v1.ForgetBlobs"
+    assert entry["resourceName"] == WEB
+    assert set(entry["request"]["digests"]) == set(image.blobs)
