@@ -90,7 +90,7 @@ async def compare(table: list[Row], peer: Target, ours: Target, files: Target | 
         _say(f"row {number} of {len(table)}: {row.title}")
         for _ in range(rounds):
             for target in (peer, ours, *((files,) if files and row.is_file else ())):
-                await row.measure(target)
+                await row.measure(target, ours if target is files else None)
         _say(f"  {row.median(PEER):.3g} and {row.median(OURS):.3g} {row.unit}")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import statistics
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,12 +74,20 @@ class Row:
     is_file: bool = False
     """Whether a server of files can do it, too."""
     costs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    idle: list[float] = field(default_factory=list[float])
+    """CPU seconds that a target took in each second of others' rounds, when nobody asked it for anything."""
+    took: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Seconds by the clock, in the unit of the costs."""
 
-    async def measure(self, target: Target) -> None:
-        """One round."""
-        before, apart = target.cpu(), target.apart()
+    async def measure(self, target: Target, resting: Target | None = None) -> None:
+        """One round; what a `resting` target takes meanwhile is noted, too."""
+        before, apart, rested, began = target.cpu(), target.apart(), resting.cpu() if resting else 0, time.monotonic()
         await self.work(target, self.count)
         await asyncio.sleep(self.settle)
+        seconds = time.monotonic() - began
+        if resting:
+            self.idle.append((resting.cpu() - rested) / seconds)
+        self.took.setdefault(target.title, []).append(seconds / self.count * self.per)
         self._note(target.title, target.cpu() - before)
         for name, seconds in target.apart().items():
             self._note(name, seconds - apart[name])
@@ -89,6 +98,10 @@ class Row:
     def median(self, title: str) -> float:
         """The median over the rounds."""
         return statistics.median(self.costs[title])
+
+    def at_rest(self, title: str) -> float:
+        """How much of a target's cost it would have taken in that time without this work."""
+        return statistics.median(self.idle) * statistics.median(self.took[title])
 
     def ratio(self, peer: str, ours: str) -> tuple[float, float, float]:
         """Peer's cost to ours, round by round: smallest, median, largest."""

@@ -107,7 +107,8 @@ def beside_files(table: Sequence[Row], files: str, ours: str) -> str:
             low, middle, high = row.ratio(ours, files)
             found.append(
                 f'Of the row "{row.title}": {files} with sendfile, of files alone, takes '
-                f"{row.median(files):.3g} {row.unit}; ours {middle:.2f} times as much ({low:.2f} to {high:.2f})."
+                f"{row.median(files):.3g} {row.unit}; ours {middle:.2f} times as much ({low:.2f} to {high:.2f}), "
+                f"{row.at_rest(ours):.3g} {row.unit} of it for what the suite does in that time without readers."
             )
     return "\n".join(found)
 

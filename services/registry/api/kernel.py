@@ -2,13 +2,20 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from io import BufferedReader
 from typing import Final
 
 _AT_ONCE: Final = 4 * 1024 * 1024
 """Bytes that one call hands over at most, so that other clients have their turn."""
 _USUAL_LIMIT: Final = 64 * 1024
+_UNSENT: Final = 4 * 1024 * 1024
+"""Unsent bytes of a connection beyond which it takes no more; that is about the kernel's own limit.
+
+It is called ready again only when less than half of them are left, so that each wake-up is worth more.
+"""
 
 
 def takes_files(transport: asyncio.Transport) -> bool:
@@ -26,7 +33,10 @@ async def send_file(
     transport.set_write_buffer_limits(0)  # what was written before must have left
     try:
         await drain()
-        handover = _Handover(transport.get_extra_info("socket").fileno(), file, start, start + size)
+        connection = transport.get_extra_info("socket")
+        with suppress(OSError):  # a kernel that does not know it wakes us more often
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        handover = _Handover(connection.fileno(), file, start, start + size)
         try:
             await handover.end
         finally:

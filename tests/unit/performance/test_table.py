@@ -1,5 +1,6 @@
 """The page about performance: a run writes its figures into it, and touches nothing that people wrote."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,19 @@ async def nothing(target: Target, count: int) -> None:
     del target, count
 
 
+def blob_row() -> Row:
+    """A row that a server of files can do, too."""
+    costs = {"peer": [4.0, 6.0, 8.0], "ours": [2.0, 2.0, 2.0], "files": [1.0, 1.0, 2.0]}
+    took = {"ours": [3.0, 4.0, 5.0]}
+    return Row("blob", "s/GB", nothing, 1, 1.0, is_file=True, costs=costs, idle=[0.1, 0.1, 0.2], took=took)
+
+
 def figures() -> dict[str, str]:
     """What a run with invented costs would write."""
     costs = {"peer": [4.0, 6.0, 8.0], "ours": [2.0, 2.0, 2.0]}
     table = [
         Row("manifest", "µs", nothing, 1, 1.0, costs=costs),
-        Row("blob", "s/GB", nothing, 1, 1.0, is_file=True, costs={**costs, "files": [1.0, 1.0, 2.0]}),
+        blob_row(),
         Row("push", "µs", nothing, 1, 1.0, settle=1.0, costs={**costs, "Valkey": [3.0]}),
     ]
     alone = Alone(Latency(0.042, 0.087, 16.0), Pages(700, 707, 1.01), Mixed([0.01] * 100, 7), 60.0)
@@ -75,3 +83,31 @@ def test_backslashes_in_figures_are_only_letters() -> None:
 def test_a_ratio_is_taken_round_by_round() -> None:
     first = figures()["rows"].splitlines()[2]
     assert first.endswith("| 6 | 2 | µs | 3.00 (2.00 to 4.00) |")
+
+
+def test_beside_a_server_of_files_it_is_said_what_the_suite_takes_at_rest() -> None:
+    said = figures()["rows"]
+    assert "ours 2.00 times as much (1.00 to 2.00), 0.4 s/GB of it for what the suite does" in said
+
+
+class Resting(Target):
+    """A target that takes a hundredth of a second each time it is looked at."""
+
+    def cpu(self) -> float:
+        looked.append(0.01)
+        return sum(looked)
+
+
+looked: list[float] = []
+
+
+async def test_what_the_suite_takes_at_rest_is_measured_in_the_rounds_of_others() -> None:
+    async def work(target: Target, count: int) -> None:
+        del target, count
+        await asyncio.sleep(0.05)
+
+    row, files, ours = Row("blob", "s/GB", work, 2, 10.0), Target("files", [], [], "", {}), Resting("o", [], [], "", {})
+    await row.measure(files, ours)
+    assert 0 < row.idle[0] <= 0.01 / 0.05
+    assert row.took["files"][0] >= 0.05 / 2 * 10
+    assert row.costs == {"files": [0.0]}
