@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.blobs import Blobs
+from shared.blobs.elsewhere import places_in
 from shared.blobs.open import BucketPlace, open_blobs
 from shared.bus.face import Bus
 from shared.bus.memory import MemoryBus
@@ -86,6 +88,7 @@ class _Assembly:
             verifier=TokenVerifier(directory, _root(settings.root_key_file), Terms.of(settings), self._clock.now),
             metrics=metrics,
             traces=traces,
+            elsewhere=self._elsewhere(),
         )
         return Real(parts, self._stop, bus.views, self._loops, tuple(self._checks))
 
@@ -102,10 +105,18 @@ class _Assembly:
         self._open.push_async_callback(bucket.close)
         return bucket
 
+    def _elsewhere(self) -> dict[str, Blobs]:
+        buckets = {
+            name: open_blobs(place, self._clock) for name, place in places_in(self._settings.buckets_file).items()
+        }
+        for bucket in buckets.values():
+            self._open.push_async_callback(bucket.close)
+        return dict(buckets)
+
     def _bus(self, metrics: Metrics) -> Bus:
         settings = self._settings
         if not settings.bus_url:
-            return MemoryBus(self._service, self._clock)
+            return MemoryBus(self._service, self._clock, location=settings.one_of_several)
         # Imported here: who tries a service alone waits for none of the bus's libraries.
         from shared.bus.jetstream import JetStreamBus, Options  # noqa: PLC0415
 
@@ -114,6 +125,7 @@ class _Assembly:
             accept_loss=settings.bus_accept_loss,
             over=lambda reason: self._stop.tell(f"bus over: {reason}", failed=True),
             registry=metrics.registry,
+            location=settings.one_of_several,
         )
         return JetStreamBus(self._service, bus_address(settings), self._clock, options)
 

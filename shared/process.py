@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from shared.blobs import Blobs
+from shared.blobs.elsewhere import Buckets
 from shared.bus import Bus
 from shared.clock import Clock, Cpu, Ids
 from shared.http.face import face
@@ -57,6 +58,13 @@ class Parts:
     verifier: Verifier
     metrics: Metrics
     traces: Traces
+    elsewhere: Mapping[str, Blobs] = field(default_factory=dict[str, Blobs])
+    """The buckets of registries in other locations, by location."""
+
+    @property
+    def buckets(self) -> Buckets:
+        """Where the bytes of each location are."""
+        return Buckets(self.blobs, self.elsewhere)
 
     def face(
         self,

@@ -1,5 +1,6 @@
 """Settings come from the environment, secrets from files that nobody else may read; a wrong value stops the start."""
 
+import re
 import stat
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -8,7 +9,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from shared.names import LOCATION
+
 PREFIX = "ENTREPOT_"
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,6 +41,9 @@ class Settings(BaseModel):
     loop: Literal["uvloop", "asyncio"] | None = None
     """None: what the service itself prefers."""
     location: str = Field(default="local", pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    locations: str = ""
+    """Where registries are in several locations, all of them with the host names by which clients reach them, with
+    blanks between: `east=east.example.org west=west.example.org`."""
     data: Path = Path(".entrepot")
     """Folder for what this process keeps on disk: the journal, and the bucket of kind `directory`."""
     suite: str = Field(default="", pattern=r"^[0-9a-z]{0,64}$")
@@ -72,6 +80,8 @@ class Settings(BaseModel):
     bucket_region: str = "us-east-1"
     bucket_secure: bool = True
     bucket_public_endpoint: str = ""
+    buckets_file: Path | None = None
+    """JSON: the buckets that registries of other locations keep their bytes in, for services that read them there."""
 
     issuer: str = "https://entrepot.local"
     """Who issues access tokens, as their `iss` says."""
@@ -99,6 +109,22 @@ class Settings(BaseModel):
     drain_seconds: float = Field(default=0.0, ge=0)
     """How long to go on serving, not ready, before the end: for gateways to notice."""
 
+    @field_validator("locations")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        hosts_of(text)
+        return text
+
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """The host name of each location; empty where there is but one location."""
+        return hosts_of(self.locations)
+
+    @property
+    def one_of_several(self) -> str:
+        """This deployment's location where there are several; else empty."""
+        return self.location if self.locations else ""
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
@@ -117,6 +143,19 @@ class Settings(BaseModel):
         if self.bucket == "s3" and not (self.bucket_endpoint and self.bucket_name):
             raise ValueError("bucket=s3 needs bucket_endpoint and bucket_name")
         return self
+
+
+def hosts_of(text: str) -> Mapping[str, str]:
+    """Host names by location, from `LOCATION=HOST` with blanks between. Raises ValueError."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        location, _, host = part.partition("=")
+        if not LOCATION.fullmatch(location) or not _HOST.fullmatch(host) or location in found:
+            raise ValueError("locations are written LOCATION=HOST, each once, with blanks between")
+        found[location] = host
+    if len(set(found.values())) < len(found):
+        raise ValueError("each location has a host name of its own")
+    return found
 
 
 def read(model: type[M], environment: Mapping[str, str], prefix: str = PREFIX) -> M:

@@ -20,6 +20,7 @@ from infra.nats.server import Listening, write_configuration
 from infra.nats.topology import ADMINISTRATOR, Subscriber, Topology
 from shared.bus.connection import Address, connect
 from shared.clock import SystemIds
+from shared.names import LOCATION
 from shared.settings import SettingsWrong
 
 _SUBSCRIBERS = TypeAdapter(tuple[Subscriber, ...])
@@ -92,6 +93,7 @@ def _config(options: argparse.Namespace) -> int:
         monitor=options.monitor,
         certificate=options.certificate,
         key=options.key,
+        locations=options.locations,
     )
     passwords = Passwords(options.passwords, SystemIds())
     changed = write_configuration(options.file, listening, passwords, _subscribers(options.subscribers))
@@ -103,7 +105,7 @@ def _provision(options: argparse.Namespace) -> int:
     target = Target(
         server=options.server,
         passwords=Passwords(options.passwords, SystemIds()),
-        topology=Topology(replicas=options.replicas),
+        topology=Topology(replicas=options.replicas, locations=options.locations),
         subscribers=_subscribers(options.subscribers),
         tls=ssl.create_default_context(cafile=options.ca) if options.ca else None,
     )
@@ -117,6 +119,13 @@ def _provision(options: argparse.Namespace) -> int:
 
 def _subscribers(path: Path | None) -> tuple[Subscriber, ...]:
     return () if path is None else _SUBSCRIBERS.validate_python(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _locations(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(map(LOCATION.fullmatch, found)) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError("locations are written in small letters, digits and -, with commas between")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in commands.choices.values():
         command.add_argument("--passwords", type=Path, required=True, help="folder with one file a user")
         command.add_argument("--subscribers", type=Path, help="JSON list of outside subscribers")
+        command.add_argument("--locations", type=_locations, default=(), help="where there are several: east,west")
     return parser
 
 

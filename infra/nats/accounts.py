@@ -21,9 +21,9 @@ class User:
     subscribe: Sequence[str]
 
 
-def users() -> list[User]:
-    """The users of the services' account."""
-    return [administrator(ADMINISTRATOR), _operator(), *(service_user(service) for service in SERVICES)]
+def users(locations: Sequence[str] = ()) -> list[User]:
+    """The users of the services' account; `locations` where there are several."""
+    return [administrator(ADMINISTRATOR), _operator(), *(service_user(service, locations) for service in SERVICES)]
 
 
 def administrator(name: str) -> User:
@@ -36,12 +36,13 @@ def inbox(user: str) -> str:
     return f"_INBOX_{user}"
 
 
-def service_user(service: str) -> User:
-    """What one service may do, by the topic table."""
+def service_user(service: str, locations: Sequence[str] = ()) -> User:
+    """What one service may do, by the topic table. Its deployments in all locations are one user."""
     publish = [topic.said_as(service) for topic in TOPICS if service in topic.said_by]
     for topic in TOPICS:
         if service in topic.work:
-            publish += _durable_rights(topic.event.stream, durable_of(service, topic.event))
+            for durable in {durable_of(service, topic.event, location): None for location in locations or ("",)}:
+                publish += _durable_rights(topic.event.stream, durable)
             # No more than it hears: the operator says again what lies among the dead, in whoever's name that was.
             publish.append(f"dead.{subject_token(service)}.{topic.heard_by(service)}")
     viewed = [topic for topic in TOPICS if service in topic.views]

@@ -26,6 +26,8 @@ class Listening:
     certificate: Path | None = None
     key: Path | None = None
     name: str = "entrepot"
+    locations: Sequence[str] = ()
+    """Where there are several, all of them."""
 
 
 def write_configuration(
@@ -42,7 +44,7 @@ def write_configuration(
 
 def configuration(listening: Listening, passwords: Passwords, subscribers: Sequence[Subscriber] = ()) -> str:
     """The configuration as text. It is JSON, which the server reads too."""
-    accounts = {SERVICES_ACCOUNT: _services(passwords, subscribers)}
+    accounts = {SERVICES_ACCOUNT: _services(passwords, subscribers, listening.locations)}
     accounts |= {one.account: _outside(one, passwords) for one in subscribers}
     whole: dict[str, Any] = {
         "server_name": listening.name,
@@ -57,8 +59,8 @@ def configuration(listening: Listening, passwords: Passwords, subscribers: Seque
     return json.dumps(whole, indent=1) + "\n"
 
 
-def _services(passwords: Passwords, subscribers: Sequence[Subscriber]) -> dict[str, Any]:
-    account: dict[str, Any] = {"jetstream": "enabled", "users": [_user(user, passwords) for user in users()]}
+def _services(passwords: Passwords, subscribers: Sequence[Subscriber], locations: Sequence[str]) -> dict[str, Any]:
+    account: dict[str, Any] = {"jetstream": "enabled", "users": [_user(user, passwords) for user in users(locations)]}
     named = [one.account for one in subscribers]
     if named:
         # What a copy needs in order to be made; the outside user itself may publish on none of these.

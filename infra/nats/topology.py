@@ -74,6 +74,8 @@ class Topology:
     replicas: int = 1
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes a stream may hold, where that differs from `shared.bus.streams`."""
+    locations: tuple[str, ...] = ()
+    """Where there are several, all of them."""
 
     def streams(self) -> list[Config]:
         """All streams of the services' account."""
@@ -81,7 +83,12 @@ class Topology:
 
     def durables(self) -> list[tuple[str, Config]]:
         """All durables with their streams."""
-        return [(topic.event.stream, _durable(topic, service)) for topic in TOPICS for service in topic.work]
+        return [
+            (topic.event.stream, _durable(topic, service, location))
+            for topic in TOPICS
+            for service in topic.work
+            for location in (self.locations if topic.by_location and self.locations else ("",))
+        ]
 
     def copy_for(self, subscriber: Subscriber) -> Config:
         """The stream in an outside subscriber's account: only what it may hear is in there."""
@@ -143,12 +150,12 @@ def _subjects(stream: str) -> list[str]:
     return [topic.subjects for topic in TOPICS if topic.event.stream == stream]
 
 
-def _durable(topic: Topic, service: str) -> Config:
-    name = durable_of(service, topic.event)
+def _durable(topic: Topic, service: str, location: str) -> Config:
+    name = durable_of(service, topic.event, location)
     return {
         "name": name,
         "durable_name": name,
-        "filter_subject": topic.heard_by(service),
+        "filter_subject": topic.heard_by(service, location),
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "ack_wait": ACK_SECONDS * NANOSECONDS,

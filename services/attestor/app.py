@@ -25,7 +25,7 @@ def build(parts: Parts) -> Service:
     registries = settings.registries(parts.settings.location)
     store = Store(parts.state, parts.keys, parts.outbox)
     ring = KeyRing(parts.blobs, _master(parts, settings), parts.ids)
-    attesting = AutoAttestor(store, parts.blobs, ring, parts.clock, next(iter(registries)))
+    attesting = AutoAttestor(store, parts.blobs, ring, parts.clock, registries)
     handlers = Handlers(store, parts.blobs, attesting, registries)
     parts.bus.work(ImagePushed, handlers.on_pushed)
     parts.bus.work(ImageUntagged, handlers.on_untagged)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +57,13 @@ class Attesting:
 class AutoAttestor:
     """Signs what meets the threshold, once for each attestor, digest and key; again when the image it hung on went."""
 
-    def __init__(self, store: Store, blobs: Blobs, ring: KeyRing, clock: Clock, host: str) -> None:
-        """`host` is the registry's name in what is signed."""
+    def __init__(self, store: Store, blobs: Blobs, ring: KeyRing, clock: Clock, registries: Mapping[str, str]) -> None:
+        """`registries` gives the location of each host name; the first of a location stands in what is signed."""
         self._store = store
         self._blobs = blobs
         self._ring = ring
         self._clock = clock
-        self._host = host
+        self._registries = registries
 
     async def consider(self, project: str, digest: str, traceparent: str) -> int:
         """Sign the digest as every attestor whose threshold it meets; returns how many attestations were made.
@@ -115,7 +116,7 @@ class AutoAttestor:
 
     async def _written(self, due: Attesting, key: SigningKey) -> Evidence:
         """The attestation and its DSSE form as objects. What a run before this one wrote is taken as it is."""
-        reference = f"{self._host}/{due.place.path}"
+        reference = f"{self._host_of(due.place)}/{due.place.path}"
         payload = simple_signing(reference, due.digest)
         signature = Signature(key_id=key.id, signature=base64.b64encode(key.sign(payload)).decode())
         statement = vulnerability_statement(reference, due.digest, _predicate(due.scan))
@@ -124,6 +125,10 @@ class AutoAttestor:
         await self._kept(_dsse_object(due.object), dsse(statement, key))
         evidence = Occurrence.read(content).evidence(due.object)
         return evidence.model_copy(update={"image": due.place.home, "life": due.life})
+
+    def _host_of(self, place: Place) -> str:
+        hosts = [host for host, location in self._registries.items() if location == place.location]
+        return next(iter(hosts or self._registries))
 
     async def _kept(self, name: str, content: bytes) -> bytes:
         try:
@@ -163,7 +168,7 @@ class AutoAttestor:
         asked = Asked(
             method="entrepot.attestor.v1.AutoAttest",
             resource=due.attestor.name,
-            request={"image": f"{self._host}/{due.place.path}@{due.digest}", "reason": created.reason},
+            request={"image": f"{self._host_of(due.place)}/{due.place.path}@{due.digest}", "reason": created.reason},
         )
         origin = Origin("attestor", Caller("system:attestor"), "", "", "")
         insert_id = caused_id(due.natural_key, "system_event", 0)

@@ -25,7 +25,7 @@ def build(parts: Parts) -> Service:
     repositories = Repositories()
     view = parts.bus.view([RepositoryState], repositories.heard)
     store = Store(parts.state, parts.keys, parts.outbox)
-    handlers = Handlers(store, parts.blobs)
+    handlers = Handlers(store, parts.buckets)
     parts.bus.work(ImagePushed, handlers.on_pushed)
     parts.bus.work(ReferrerAttached, handlers.on_attached)
     parts.bus.work(ImageUntagged, handlers.on_untagged)

@@ -8,7 +8,8 @@ import orjson
 
 from services.cleanup.store import Fold, Place, Store, name_of
 from services.cleanup.versions import Name, Running, TagRecord, VersionRecord
-from shared.blobs import BlobMissing, Blobs
+from shared.blobs import BlobMissing
+from shared.blobs.elsewhere import Buckets
 from shared.bus import Heard
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import (
@@ -32,9 +33,9 @@ _INDEXES = (
 class Handlers:
     """Event in; records out."""
 
-    def __init__(self, store: Store, blobs: Blobs) -> None:
+    def __init__(self, store: Store, buckets: Buckets) -> None:
         self._store = store
-        self._blobs = blobs
+        self._buckets = buckets
 
     async def on_pushed(self, heard: Heard[ImagePushed]) -> None:
         """A version is there, and a tag perhaps points at it instead of another."""
@@ -146,7 +147,8 @@ class Handlers:
         if event.media_type not in _INDEXES:
             return ()
         try:
-            manifest = orjson.loads(await self._blobs.content(manifest_object(event.project, event.digest)))
+            blobs = self._buckets.of(event.location)
+            manifest = orjson.loads(await blobs.content(manifest_object(event.project, event.digest)))
             return tuple(str(child["digest"]) for child in manifest["manifests"][:MOST_CHILDREN])
         except (BlobMissing, ValueError, KeyError, TypeError):
             return ()

@@ -68,6 +68,7 @@ def _login_routes(parts: Parts, settings: IdentitySettings, store: Store, signin
         guard=Guard(clock),
         settings=settings,
         location=parts.settings.location,
+        locations={host: location for location, host in parts.settings.hosts.items()},
         addresses=addresses,
         now=clock.now,
     )

@@ -48,14 +48,14 @@ from shared.events.images import ReferrerRequested
 from shared.http.gate import bearer
 from shared.http.iam import Policies
 from shared.process import Parts, Service
-from shared.settings import secret
+from shared.settings import SettingsWrong, secret
 
 
 def build(parts: Parts) -> Service:
     """Put the registry together from the parts it is given."""
     settings = parts.own(RegistrySettings)
     location = parts.settings.location
-    voice = Voice(location, settings.image_host or f"{location}-docker.pkg.dev")
+    voice = Voice(location, settings.image_host or f"{location}-docker.pkg.dev", parts.settings.hosts)
     store = Store(parts.state, Layout(parts.keys))
     steps = Steps(parts.state, parts.outbox, parts.clock)
     ledger = Ledger(store.layout, parts.clock, settings.upload_seconds, settings.collect_after_seconds)
@@ -76,7 +76,7 @@ def build(parts: Parts) -> Service:
         directory=parts.directory,
         settings=settings,
     )
-    handlers = Handlers(Attaching(store, holdings, pushing, parts.blobs), deletion, voice, parts.clock)
+    handlers = Handlers(Attaching(store, holdings, pushing, parts.blobs, parts.elsewhere), deletion, voice, parts.clock)
     parts.bus.work(ReferrerRequested, handlers.attach)
     parts.bus.work(CleanupRequested, handlers.clean)
     return _service(parts, registry, policies, Mounts(store, holdings, parts.blobs, voice, settings.mount_copy_bytes))
@@ -98,7 +98,7 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
             *oci_routes(registry, faces),
         ],
         error_body=spoken_error,
-        challenge=challenge(Realm(settings.token_realm, settings.token_service or parts.settings.audience)),
+        challenge=challenge(Realm(settings.token_realm, settings.token_service or _ours(parts))),
         authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),
     )
     house = _housekeeping(parts, registry)
@@ -175,6 +175,14 @@ def _snapshots(parts: Parts, registry: Registry, policies: Policies) -> Taking:
     walk = Walk(registry.store, parts.keys, policies, registry.voice)
     shelf = Shelf(parts.blobs, registry.voice.location)
     return Taking(walk, shelf, parts.clock, parts.ids, registry.settings.snapshot_seconds)
+
+
+def _ours(parts: Parts) -> str:
+    """Where there are several locations, the service that a token is asked for tells which of them it is about."""
+    settings = parts.settings
+    if settings.hosts and settings.location not in settings.hosts:
+        raise SettingsWrong(f"ENTREPOT_LOCATIONS names no host of this registry's location, {settings.location}")
+    return settings.hosts.get(settings.location, settings.audience)
 
 
 def _upload_key(parts: Parts, settings: RegistrySettings) -> bytes:

@@ -20,6 +20,7 @@ from services.registry.pushing import Pushing
 from services.registry.records import Version
 from services.registry.store import Store
 from shared.blobs import Blobs
+from shared.blobs.elsewhere import Buckets
 from shared.digest import Digest
 from shared.events import Event
 from shared.events.images import ReferrerAttached, ReferrerRequested
@@ -78,6 +79,8 @@ class Attaching:
     holdings: Holdings
     pushing: Pushing
     blobs: Blobs
+    elsewhere: Mapping[str, Blobs] = field(default_factory=dict[str, Blobs])
+    """Buckets of other locations: who made the object may keep it there."""
 
     async def attach(self, name: ImageName, asked: ReferrerRequested, act: Act) -> None:
         """Attach an object; raises ManifestUnknown where the subject is gone, BlobMissing where the object is."""
@@ -97,12 +100,12 @@ class Attaching:
         await self.holdings.keep(name, config, len(_EMPTY), act.part("config"), ATTACH, free=True)
 
     async def _layer(self, name: ImageName, stored: str, act: Act) -> tuple[Digest, int]:
-        running = Running.begun("sha256")
-        async for piece in self.blobs.read(stored):
+        running, theirs = Running.begun("sha256"), await Buckets(self.blobs, self.elsewhere).having(stored)
+        async for piece in theirs.read(stored):
             running.update(piece)
         layer = running.digest
         if not await self.holdings.holds(name.project, name.repository, layer):
-            async with aclosing(verified(self.blobs.read(stored), layer, None)) as pieces:
+            async with aclosing(verified(theirs.read(stored), layer, None)) as pieces:
                 await self.blobs.put(blob_object(name.project, layer), pieces)
             await self.holdings.keep(name, layer, running.offset, act.part("layer"), ATTACH, free=True)
         return layer, running.offset

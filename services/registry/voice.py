@@ -1,6 +1,7 @@
 """What the registry says about its images: our own events, and beside them Google's notification of the same."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from services.registry.names import ImageName
 from services.registry.records import Facts, RepositoryRecord, Version
@@ -36,6 +37,8 @@ class Voice:
     location: str
     host: str
     """As image names begin for people and in Google's notifications."""
+    hosts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Where there are several locations, the host name of each."""
 
     def pushed(self, name: ImageName, push: Push) -> list[Event]:
         """A manifest is there, under a tag or by digest alone."""

@@ -33,7 +33,7 @@ def build(parts: Parts) -> Service:
     store = Store(parts.state, parts.keys, parts.outbox)
     knowledge = Knowledge(store, parts.blobs, parts.cpu, settings.shared_advisories)
     reader = Reader(parts.blobs, parts.cpu, settings.limits())
-    scanner = Scanner(store, knowledge, reader, parts.blobs, parts.clock, parts.cpu)
+    scanner = Scanner(store, knowledge, reader, parts.blobs, parts.clock, parts.cpu, parts.elsewhere)
     handlers = Handlers(scanner, store, knowledge)
     parts.bus.work(ImagePushed, handlers.on_pushed, at_once=settings.at_once, long=True)
     parts.bus.work(ScanRequested, handlers.on_requested, at_once=settings.at_once, long=True)
@@ -41,8 +41,8 @@ def build(parts: Parts) -> Service:
     parts.bus.work(ImageDeleted, handlers.on_deleted)
     parts.bus.work(AttestationCreated, handlers.on_attested)
     importer = Importer(knowledge, parts, settings.import_bytes)
-    host, location = settings.registry_host, parts.settings.location
-    listing = Listing(store, knowledge, parts.blobs, parts.cpu, host, location)
+    locations = tuple(parts.settings.hosts) or (parts.settings.location,)
+    listing = Listing(store, knowledge, parts.blobs, parts.cpu, settings.registry_host, locations)
     notes, occurrences = (
         Shelf(kind, parts.state, parts.keys, parts.outbox, parts.blobs) for kind in ("notes", "occurrences")
     )

@@ -1,6 +1,6 @@
 """Lists the scanner's own occurrences and notes out of what is stored: nothing is kept twice."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from services.scanner import occurrences
@@ -22,14 +22,16 @@ MOST_IMAGES = 200
 class Listing:
     """Occurrences and notes of projects."""
 
-    def __init__(self, store: Store, knowledge: Knowledge, blobs: Blobs, cpu: Cpu, host: str, location: str) -> None:  # noqa: PLR0913, PLR0917
-        """`host` is the name under which images are listed, `location` where this deployment is."""
+    def __init__(  # noqa: PLR0913, PLR0917
+        self, store: Store, knowledge: Knowledge, blobs: Blobs, cpu: Cpu, host: str, locations: Sequence[str]
+    ) -> None:
+        """`host` is the name under which images are listed, `locations` where registries are."""
         self._store = store
         self._knowledge = knowledge
         self._blobs = blobs
         self._cpu = cpu
         self._host = host
-        self._location = location
+        self._locations = locations
 
     async def page(self, project: str, wanted: Filter, size: int, after: str) -> tuple[list[Json], str]:
         """Up to `size` occurrences behind `after`, and what the next page begins behind; empty at the end.
@@ -66,7 +68,7 @@ class Listing:
         async for _, place in self._places(project, wanted, ""):
             kept = await self._store.record(project, place.id) if wanted.takes(place.path) else None
             if kept is not None and not kept.thing.deleted:
-                found += occurrences.counts(place, self._host, kept.thing)
+                found += occurrences.counts(place, self._host_of(place), kept.thing)
         return found
 
     async def note(self, project: str, name: str) -> Json | None:
@@ -87,7 +89,11 @@ class Listing:
     async def _places(self, project: str, wanted: Filter, image: str) -> AsyncIterator[tuple[int, Place]]:
         """The images asked for, counted, from `image` on."""
         if wanted.resources is not None:
-            named = {place_at(f"https://{self._host}/{path}", self._location) for path in wanted.resources}
+            named = {
+                place_at(f"https://{self._host}/{path}", location)
+                for path in wanted.resources
+                for location in self._locations
+            }
             places = sorted((one for one in named if one and one.project == project), key=lambda one: one.text)
             for number, place in enumerate((one for one in places if one.text >= image), 1):
                 yield number, place
@@ -107,11 +113,14 @@ class Listing:
             return []
         record, findings = kept.thing, await self._findings(kept.thing.result.findings)
         found = [
-            occurrences.discovery(place, self._host, record, findings.kinds),
-            *occurrences.vulnerabilities(place, self._host, record, findings),
+            occurrences.discovery(place, self._host_of(place), record, findings.kinds),
+            *occurrences.vulnerabilities(place, self._host_of(place), record, findings),
             *await self._attestations(place),
         ]
         return sorted((one for one in found if wanted.takes(place.path, one)), key=lambda one: str(one["name"]))
+
+    def _host_of(self, place: Place) -> str:
+        return self._host.replace("LOCATION", place.location)
 
     async def _findings(self, name: str) -> Findings:
         if not name:
@@ -128,5 +137,5 @@ class Listing:
             content: bytes | None = None
             with suppress(BlobMissing, ValueError):
                 content = await self._blobs.content(name)
-            found.append(occurrences.attestation(place, self._host, name, known, content))
+            found.append(occurrences.attestation(place, self._host_of(place), name, known, content))
         return found

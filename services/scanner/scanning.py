@@ -1,7 +1,7 @@
 """Scans an image and keeps what was found, with what is said about it, in one step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.scanner.advisories.database import Feed
 from services.scanner.advisories.knowledge import Knowledge, Snapshot
@@ -62,6 +62,8 @@ class Scanner:
     blobs: Blobs
     clock: Clock
     cpu: Cpu
+    elsewhere: Mapping[str, Blobs] = field(default_factory=dict[str, Blobs])
+    """Where registries of other locations keep their bytes."""
 
     async def bring_up_to_date(self, place: Place, occasion: Occasion) -> None:
         """Scan an image unless that is done, against the advisories of now.
@@ -140,7 +142,7 @@ class Scanner:
 
     async def _scanned(self, place: Place, snapshot: Snapshot, before: Kept[Record] | None) -> _Scan:
         try:
-            contents = await self.reader.contents(
+            contents = await self.reader.at(self.elsewhere.get(place.location)).contents(
                 place.project, place.digest, lambda layer: self.store.holds(place, layer)
             )
         except BlobMissing as error:

@@ -14,7 +14,8 @@ class ScannerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     registry_host: str = "localhost:5000"
-    """The name under which images are listed; asked for, they are found under any."""
+    """The name under which images are listed, in which `LOCATION` stands for theirs; asked for, they are found under
+    any."""
     shared_advisories: str = ""
     """The project whose advisories hold for the images of all projects; empty: each project has its own alone."""
     at_once: int = Field(default=2, ge=1, le=64)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -48,7 +49,7 @@ class Durable:
         self._broker = broker
         self._stream = stream
         self._service = service
-        self._prefix = subjects.removesuffix(">")
+        self._heard = re.compile(re.escape(subjects).replace(r"\*", r"[^.]+").replace(">", ".+")).fullmatch
         self.bell = Bell()
         self._due: dict[int, float] = {}
         self._deliveries: dict[int, int] = {}
@@ -61,7 +62,7 @@ class Durable:
 
     def offer(self, stored: Stored) -> None:
         """A new message of the stream."""
-        if stored.subject.startswith(self._prefix):
+        if self._heard(stored.subject):
             self._deliveries[stored.number] = 0
             self._put(stored.number, self._broker.weather.lag())
 
@@ -199,13 +200,13 @@ class MemoryBroker:
         """What a stream holds now, in order."""
         return list(self._streams[stream].messages.values())
 
-    def durable(self, service: str, event: type[Event]) -> Durable:
+    def durable(self, service: str, event: type[Event], location: str = "") -> Durable:
         """A service's durable on a topic; the first time it begins with all that the stream holds."""
-        name = durable_of(service, event)
+        name = durable_of(service, event, location)
         if name not in self._durables:
             topic = BY_NAME.get(event.topic) or Topic(event, said_by=())
             stream = self._streams[event.stream]
-            self._durables[name] = made = Durable(self, stream, service, topic.heard_by(service))
+            self._durables[name] = made = Durable(self, stream, service, topic.heard_by(service, location))
             self._by_topic.setdefault(event.topic, []).append(made)
             for stored in stream.after(0):
                 made.offer(stored)

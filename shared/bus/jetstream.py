@@ -48,6 +48,8 @@ class Options:
     """Start on a server that may lose what it acknowledged."""
     over: Callable[[str], None] = end_the_process
     registry: CollectorRegistry | None = None
+    location: str = ""
+    """Of this deployment, where there are several: it takes the jobs that are for it."""
 
 
 class JetStreamBus:
@@ -60,7 +62,7 @@ class JetStreamBus:
         self._options = options or Options()
         self._metrics = BusMetrics(service, self._options.registry)
         self.publisher = JetStreamPublisher(service, address, self._metrics)
-        self._worker = Worker(service, clock, self._metrics)
+        self._worker = Worker(service, clock, self._metrics, self._options.location)
         self._views: list[JetStreamView] = []
         self._loops: list[asyncio.Task[None]] = []
         self._connection: Client | None = None

@@ -104,11 +104,15 @@ class MemoryView:
 class MemoryBus:
     """One replica's connection to a `MemoryBroker`."""
 
-    def __init__(self, service: str, clock: Clock, broker: MemoryBroker | None = None) -> None:
-        """Without a broker the bus is one of its own, as a test of one service wants it."""
+    def __init__(self, service: str, clock: Clock, broker: MemoryBroker | None = None, location: str = "") -> None:
+        """Without a broker the bus is one of its own, as a test of one service wants it.
+
+        `location` is this deployment's, where there are several.
+        """
         self.broker = broker or MemoryBroker(clock)
         self.publisher = MemoryPublisher(self.broker)
         self._service = service
+        self._location = location
         self._clock = clock
         self._works: list[_Work] = []
         self._views: list[MemoryView] = []
@@ -131,7 +135,7 @@ class MemoryBus:
         for view in self._views:
             self._loop(view.follow())
         for work in self._works:
-            self._loop(self._pull(work, self.broker.durable(self._service, work.event)))
+            self._loop(self._pull(work, self.broker.durable(self._service, work.event, self._location)))
 
     async def stop(self) -> None:
         """Stop hearing and let running handlers finish, within reason."""

@@ -57,8 +57,9 @@ class Work:
 class Worker:
     """Takes deliveries, lets handlers run, and answers the server."""
 
-    def __init__(self, service: str, clock: Clock, metrics: BusMetrics) -> None:
+    def __init__(self, service: str, clock: Clock, metrics: BusMetrics, location: str) -> None:
         self._service = service
+        self._location = location
         self._clock = clock
         self._metrics = metrics
         self._connection: Client | None = None
@@ -73,8 +74,8 @@ class Worker:
                 handler=handler,
                 at_once=at_once or (1 if long else AT_ONCE),
                 long=long,
-                durable=durable_of(self._service, event),
-                subjects=topic.heard_by(self._service),
+                durable=durable_of(self._service, event, self._location),
+                subjects=topic.heard_by(self._service, self._location),
             )
         )
 

@@ -65,6 +65,8 @@ class Topic:
     """Services of which every replica hears the whole topic."""
     addressed: bool = False
     """The first token behind the topic names the service that it is for; each hears only its own."""
+    by_location: bool = False
+    """Where there are several locations, each has deployments of its own that hear it, and a durable of its own."""
 
     @property
     def name(self) -> str:
@@ -83,9 +85,10 @@ class Topic:
         rest = "*" if self.event.stream == "AUDIT" else "*.*.*"
         return f"{self.name}.{subject_token(service)}.{rest}"
 
-    def heard_by(self, service: str) -> str:
-        """The subjects that `service` takes as work."""
-        return f"{self.name}.{subject_token(service)}.>" if self.addressed else self.subjects
+    def heard_by(self, service: str, location: str = "") -> str:
+        """The subjects that `service` takes as work, in that location alone where it is said by location."""
+        begins = f"{self.name}.{subject_token(service)}" if self.addressed else self.name
+        return f"{begins}.*.{subject_token(location)}.*" if location and self.by_location else f"{begins}.>"
 
 
 _ALL = SERVICES
@@ -96,7 +99,7 @@ TOPICS: Sequence[Topic] = (
     Topic(ImageDeleted, said_by=["registry"], work=["scanner", "attestor", "cleanup"]),
     Topic(ImagePulled, said_by=["registry"], work=["cleanup"]),
     Topic(GcrNotification, said_by=["registry"]),
-    Topic(ReferrerRequested, said_by=["attestor"], work=["registry"]),
+    Topic(ReferrerRequested, said_by=["attestor"], work=["registry"], by_location=True),
     Topic(ReferrerAttached, said_by=["registry"], work=["cleanup"]),
     Topic(RepositoryChanged, said_by=["registry"]),
     Topic(ScanRequested, said_by=["scanner"], work=["scanner"]),
@@ -116,7 +119,7 @@ TOPICS: Sequence[Topic] = (
     Topic(BuildLog, said_by=["builder"], views=["builder"]),
     Topic(CleanupPlanned, said_by=["cleanup"]),
     Topic(CleanupCompleted, said_by=["cleanup"]),
-    Topic(CleanupRequested, said_by=["cleanup"], work=["registry"], addressed=True),
+    Topic(CleanupRequested, said_by=["cleanup"], work=["registry"], addressed=True, by_location=True),
     Topic(ProjectState, said_by=["identity"], views=_ALL),
     Topic(AccountState, said_by=["identity"], views=_ALL),
     Topic(GroupState, said_by=["identity"], views=_ALL),
@@ -147,6 +150,8 @@ def topic_of(subject: str) -> Topic | None:
     return None
 
 
-def durable_of(service: str, event: type[Event]) -> str:
-    """The name of the durable through which a service's replicas share a topic."""
-    return f"{service}-{event.topic.replace('.', '-')}"
+def durable_of(service: str, event: type[Event], location: str = "") -> str:
+    """The name of the durable through which a service's replicas share a topic, those of a location by themselves."""
+    name = f"{service}-{event.topic.replace('.', '-')}"
+    topic = BY_NAME.get(event.topic)
+    return f"{name}-{location}" if location and topic is not None and topic.by_location else name

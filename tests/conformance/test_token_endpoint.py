@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import jwt
 import pytest
 
-from shared.events.states import AccountState, Binding, PolicyState
+from shared.events.states import AccountState, Binding, PolicyState, RoleState
 from tests.support.identity import ADMIN, ASSERTION, World, file_for, identity
 
 T = TypeVar("T")
@@ -500,3 +500,17 @@ async def test_outsiders_can_check_an_id_token_with_the_published_keys(world: Wo
     assert (await (await world.client.get("/.well-known/openid-configuration")).json())["jwks_uri"].endswith(
         "jwks.json"
     )
+
+
+async def test_a_token_is_granted_by_the_policies_of_the_location_whose_registry_it_is_for(tmp_path: Path) -> None:
+    hosts = {"ENTREPOT_LOCATION": "east", "ENTREPOT_LOCATIONS": "east=east.example.test west=west.example.test"}
+    async with identity(tmp_path, hosts) as world:
+        world.memory.learn(
+            RoleState(project="", role="roles/pulls", permissions=("artifactregistry.repositories.downloadArtifacts",))
+        )
+        west = "projects/demo/locations/west/repositories/web"
+        binding = Binding(role="roles/pulls", members=("allUsers",))
+        world.memory.learn(PolicyState(project="demo", location="west", full_name=west, bindings=(binding,)))
+        for service, granted in (("west.example.test", [PULL]), ("east.example.test", []), ("entrepot", [])):
+            _, body = await world.get(scope=PULL, service=service)
+            assert body["scope"].split() == granted, service

@@ -5,9 +5,11 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
 
 from infra.nats.__main__ import main
 from infra.nats.provision import Act, Provisioner, ProvisionRefused, provision
@@ -15,7 +17,8 @@ from infra.nats.topology import ADMINISTRATOR, Topology
 from shared.bus import Heard
 from shared.bus.jetstream import JetStreamBus, Options
 from shared.clock import SystemClock
-from shared.events.images import ImageUntagged
+from shared.events.cleanups import CleanupRequested
+from shared.events.images import ImageUntagged, ReferrerRequested
 from shared.events.states import GroupState
 from tests.support.bus import NatsWorld, a_nats_world, bounded, nats_world, until
 from tests.support.certificates import self_signed
@@ -114,3 +117,51 @@ async def test_services_speak_tls_where_the_server_has_a_certificate(tmp_path: P
         await bounded(bus.stop())
         await registry.stop()
         assert facts == []
+
+
+async def test_where_there_are_several_locations_each_takes_its_own_jobs_and_all_share_the_rest() -> None:
+    async with a_nats_world("east", "west") as world:
+        taken: dict[str, list[tuple[str, str]]] = {"east": [], "west": []}
+        for location, jobs in taken.items():
+
+            async def take(heard: Heard[Any], jobs: list[tuple[str, str]] = jobs) -> None:
+                jobs.append((heard.event.topic, heard.event.location))
+
+            options = Options(over=world.over.append, registry=CollectorRegistry(), location=location)
+            bus = world.bus_with("registry", options)
+            bus.work(CleanupRequested, take)
+            bus.work(ReferrerRequested, take)
+            await bus.start()
+        for number in range(6):
+            place = {"project": "acme", "location": ("east", "west")[number % 2], "repository": "gcr.io"}
+            cleaning = CleanupRequested.model_validate({**place, "owner": "registry", "run": str(number)})
+            image = {"image": "app", "subject_digest": "", "artifact_type": "", "media_type": "", "object": str(number)}
+            attaching = ReferrerRequested.model_validate({**place, **image})
+            for service, job in (("cleanup", cleaning), ("attestor", attaching)):
+                await world.bus(service).publisher.publish([said(job, cause=str(number), producer=service)])
+        await until(lambda: sum(map(len, taken.values())) == 12)
+        for location, jobs in taken.items():
+            assert sorted(jobs) == [("cleanup.requested", location)] * 3 + [("referrer.requested", location)] * 3
+        assert await world.stored("JOBS") == []
+        assert world.over == []
+        connection = await world.client(ADMINISTRATOR)
+        topology = Topology(sizes={"JOBS": 40_000}, locations=("east", "west"))
+        assert await Provisioner(connection).plan(topology.streams(), topology.durables()) == []
+
+
+def test_locations_are_told_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said_to = [
+        "config",
+        "--file",
+        f"{tmp_path}/nats.json",
+        "--store",
+        f"{tmp_path}/store",
+        "--passwords",
+        f"{tmp_path}/p",
+    ]
+    assert main([*said_to, "--locations", "east, west"]) == 0
+    assert "registry-cleanup-requested-west" in (tmp_path / "nats.json").read_text()
+    assert "registry-cleanup-requested." not in (tmp_path / "nats.json").read_text()
+    with pytest.raises(SystemExit):
+        main([*said_to, "--locations", "east,east"])
+    assert "locations are written" in capsys.readouterr().err

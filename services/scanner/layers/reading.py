@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from services.scanner.inventory.image import Inventory, inventory_object, inventory_of
 from services.scanner.layers.analysis import LayerAnalysis
@@ -42,6 +43,12 @@ class Reader:
     blobs: Blobs
     cpu: Cpu
     limits: Limits
+    images: Blobs | None = None
+    """Where the registry keeps the bytes of images, if that is another bucket than ours."""
+
+    def at(self, images: Blobs | None) -> Self:
+        """The same for images whose bytes are in another bucket."""
+        return self if images is None else replace(self, images=images)
 
     async def contents(self, project: str, digest: str, holds: Holds) -> Contents:
         """What is in an image; in an index, in all images that it lists.
@@ -65,7 +72,9 @@ class Reader:
             raise LayerRefused(f"the index lists {image.digest}, which is not there") from error
 
     async def _manifest(self, project: str, digest: str) -> Manifest:
-        return Manifest.read(await self.blobs.content(manifest_object(project, digest), _MANIFEST_LIMIT))
+        return Manifest.read(
+            await (self.images or self.blobs).content(manifest_object(project, digest), _MANIFEST_LIMIT)
+        )
 
     async def _add(self, found: Contents, project: str, digest: str, manifest: Manifest, holds: Holds) -> None:
         archives = manifest.archives()
@@ -158,7 +167,7 @@ class Reader:
     async def _read(self, project: str, layer: Descriptor, analysis: LayerAnalysis) -> LayerFacts:
         gathered = bytearray()
         try:
-            async for piece in self.blobs.read(blob_object(project, layer.digest)):
+            async for piece in (self.images or self.blobs).read(blob_object(project, layer.digest)):
                 gathered += piece
                 if len(gathered) >= GATHERED:
                     full, gathered = bytes(gathered), bytearray()

@@ -46,8 +46,15 @@ class Places:
         """The project, where the location is the one served here; raises NotFound."""
         location = request.match_info["location"]
         if location != self.registry.voice.location:
-            raise NotFound(f"This registry serves the location {self.registry.voice.location}.")
+            raise NotFound(self._elsewhere(location))
         return request.match_info["project"]
+
+    def _elsewhere(self, location: str) -> str:
+        """Not a redirect: clients drop their token on the way to another host, and gateways can look into the path."""
+        voice = self.registry.voice
+        if location in voice.hosts:
+            return f"{location} is served by {voice.hosts[location]}; this registry serves {voice.location}."
+        return f"This registry serves the location {voice.location}."
 
     async def repository(self, request: web.Request) -> RepositoryRecord:
         """The repository; raises NameUnknown."""

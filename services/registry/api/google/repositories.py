@@ -47,13 +47,16 @@ class RepositoryFace:
         ]
 
     async def locations(self, request: web.Request) -> web.Response:
-        """The one location that this deployment serves."""
-        return json_answer({"locations": [self._location(request)]})
+        """All locations that there are, whichever of them this deployment serves."""
+        voice = self.places.registry.voice
+        return json_answer({"locations": [_location(request, found) for found in voice.hosts or [voice.location]]})
 
     async def location(self, request: web.Request) -> web.Response:
-        """The same, by name."""
-        self.places.here(request)
-        return json_answer(self._location(request))
+        """One of them, by name."""
+        location, voice = request.match_info["location"], self.places.registry.voice
+        if location not in voice.hosts:
+            self.places.here(request)
+        return json_answer(_location(request, location))
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of repositories; those that are being deleted are not among them."""
@@ -122,17 +125,6 @@ class RepositoryFace:
         """Raises NameUnknown."""
         await self.places.repository(request)
 
-    def _location(self, request: web.Request) -> dict[str, str]:
-        location = self.places.registry.voice.location
-        return {
-            "name": self._place(request.match_info["project"]),
-            "locationId": location,
-            "displayName": location,
-        }
-
-    def _place(self, project: str) -> str:
-        return f"projects/{project}/locations/{self.places.registry.voice.location}"
-
     async def _size(self, record: RepositoryRecord) -> int:
         (size,) = await self.places.registry.store.sizes(record.project, [record.repository])
         return size
@@ -142,3 +134,11 @@ class RepositoryFace:
 
     def _listed(self, record: RepositoryRecord | None, size: int) -> dict[str, Any] | None:
         return self._json(record, size) if record and record.life else None
+
+
+def _location(request: web.Request, location: str) -> dict[str, str]:
+    return {
+        "name": f"projects/{request.match_info['project']}/locations/{location}",
+        "locationId": location,
+        "displayName": location,
+    }
