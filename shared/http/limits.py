@@ -135,7 +135,10 @@ def _nobody(outcome: str) -> None:
 
 
 class Turns:
-    """Lets at most `at_once` calls of one caller run, and so many a second; the others wait in the order they came."""
+    """Lets at most `at_once` calls of one caller run, and so many a second; the others wait in the order they came.
+
+    A line is kept when nobody stands in it: it is cheaper than a new one, until there are too many.
+    """
 
     def __init__(self, limits: Limits, waited: Callable[[str], None] = _nobody) -> None:
         """`waited` is told of each call that had to wait how that ended: `came`, `late`, or `full` at once."""
@@ -192,7 +195,8 @@ class Turns:
         """Give the turn to whoever waits longest."""
         line = self._lines[who]
         line.running -= 1
-        self._admit(who, line)
+        if line.waiting:
+            self._admit(who, line)
 
     def waiting(self) -> int:
         """How many calls wait now."""
@@ -226,7 +230,7 @@ class Turns:
         return True
 
     def _admit(self, who: str, line: _Line) -> None:
-        """Let in who may come now; leave no line behind in which nobody stands."""
+        """Let in who may come now."""
         while line.waiting and line.running < self._at_once:
             if line.waiting[0].done():
                 line.waiting.popleft()
@@ -236,8 +240,6 @@ class Turns:
             else:
                 line.running += 1
                 line.waiting.popleft().set_result(None)
-        if not line.running and not line.waiting and not line.spacing:
-            del self._lines[who]
 
     def _wake_for(self, who: str, line: _Line) -> None:
         """Look again when the next call of a line in which calls wait may begin."""
