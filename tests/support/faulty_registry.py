@@ -3,16 +3,19 @@
 It ends as by kill -9 at the point that stands in the file `FAULTS`, each time it comes there. It believes everybody who
 says `as:MEMBER`, and lets ADA do everything in the project `demo`. With `FAULTS_LANE` a lane holds so many entries;
 with `FAULTS_HASTE` whoever sleeps for longer sleeps so many seconds, so that what is cleared daily is cleared now.
+With `FAULTS_AGAIN` it is started again each time, as soon as the file is empty.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvloop
 
@@ -35,6 +38,8 @@ from tests.support.parts import Tokens
 from tests.support.registry import ADA, EVERYTHING
 
 FAULTS: Final = "FAULTS"
+_PARENT_DEATH: Final = 1
+"""Of prctl: the signal that comes when the parent ends."""
 HALF: Final = 2 * 1024 * 1024
 """Bytes behind which a body is `half`: some of them are in the file, and more are to come."""
 
@@ -194,6 +199,32 @@ async def live() -> int:
         return await Lifetime(real, build(parts)).live()
 
 
-if __name__ == "__main__":
+def serve() -> NoReturn:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(live()))
+
+
+def again_and_again(faults: Path) -> NoReturn:
+    """Serve in a child that shares what was imported; when it is dead and the point is gone, in another."""
+    deaths = deaths_of(faults)
+    while True:
+        child = os.fork()
+        if not child:
+            ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+            serve()
+        _, status = os.waitpid(child, 0)
+        with deaths.open("a") as told:
+            told.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        while faults.read_text():
+            time.sleep(0.005)
+
+
+def deaths_of(faults: Path) -> Path:
+    """The file with a line for each death: the exit code."""
+    return faults.with_suffix(".deaths")
+
+
+if __name__ == "__main__":
+    if os.environ.get("FAULTS_AGAIN"):
+        again_and_again(Path(os.environ[FAULTS]))
+    serve()

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import signal
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import pytest
 
 from shared.bus.tail import Tail
 from tests.support.bus import NatsWorld, bounded, nats_world
+from tests.support.faulty_registry import deaths_of
 from tests.support.images import CONFIG, LAYER, MANIFEST, Image, descriptor, digest_of
 from tests.support.registry import ADA
 from tests.support.servers import Server, WheelMissing, free_port, running, valkey_server
@@ -35,6 +38,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.faults = self.folder / "faults"
+        self.faults.touch()
 
     @property
     def objects(self) -> Path:
@@ -114,6 +118,16 @@ async def serving(registry: Twin) -> AsyncGenerator[Stubborn]:
     finally:
         if registry.process is not None and registry.process.poll() is None:
             registry.kill()
+
+
+async def died(place: World, times: int, point: str) -> None:
+    """Wait until a registry that is started again each time (`FAULTS_AGAIN`) has killed itself so often."""
+    deaths = deaths_of(place.faults)
+    end = time.monotonic() + 40
+    while not deaths.exists() or len(deaths.read_text().splitlines()) < times:
+        assert time.monotonic() < end, f"it never came to: {point}"
+        await asyncio.sleep(0.005)
+    assert set(deaths.read_text().split()) == {str(-signal.SIGKILL)}, "it ended otherwise than by being killed"
 
 
 async def restarted(registry: Twin) -> None:

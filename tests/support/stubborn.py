@@ -40,6 +40,8 @@ class Stubborn:
     call_seconds: float = 70.0
     """Seconds after which an answer is given up."""
     refusals: Counter[str] = field(default_factory=Counter[str])
+    chunk: int = CHUNK
+    """Bytes of a chunk."""
     go: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared, and no further request is sent."""
     resumed: int = 0
@@ -130,7 +132,7 @@ class Stubborn:
         sent, until = 0, time.monotonic() + self.patience
         while sent < len(content):
             assert time.monotonic() < until, f"{upload} never ended"
-            piece = content[sent : sent + CHUNK]
+            piece = content[sent : sent + self.chunk]
             span = {"Content-Range": f"{sent}-{sent + len(piece) - 1}", **_BYTES}
             with contextlib.suppress(ConnectionError):
                 answer = await self.once("PATCH", upload, piece, span)
