@@ -121,6 +121,10 @@ class Entering:
         images = self.layout.images(name.project, name.repository)
         return [Drop(self.layout.image(name)), Unindex(images, name.image)]
 
+    def uncounted(self, project: str) -> list[Write]:
+        """Bytes, and who uses which manifest, are to be counted anew: until then nothing of the project is cleared."""
+        return [Drop(self.layout.sizes(project)), Drop(self.layout.counted(project))]
+
     def tag(self, name: ImageName, tag: str, pointer: Pointer, before: Pointer | None) -> list[Write]:
         """A tag points here, and no more where it pointed before."""
         layout = self.layout

@@ -22,6 +22,7 @@ from services.registry.rebuilding.shelf import Shelf
 from services.registry.rebuilding.sources import Sources
 from services.registry.rebuilding.standing import Standing
 from shared.clock import rfc3339
+from shared.names import partition_of
 from shared.state import Drop, Lease, PutField
 
 LEASE_SECONDS = 20.0
@@ -127,6 +128,7 @@ class Rebuild:
         store = self._from.store
         for counter in list(self._counters.generations):
             project, _, repository = counter.partition("/")
+            await self._pen.later(partition_of(project), self._entering.uncounted(project))
             after = ""
             while repository and (images := await store.images(project, repository, after, _PAGE)):
                 for image in images:
