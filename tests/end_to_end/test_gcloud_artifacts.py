@@ -154,3 +154,27 @@ def test_a_repository_is_changed_guarded_and_deleted(gcloud: Gcloud, pushed: dic
     assert [binding["role"] for binding in policy["bindings"]] == ["roles/artifactregistry.reader"]
     gcloud("repositories", "delete", "verbs", where)
     assert "NOT_FOUND" in gcloud("repositories", "describe", "verbs", where, code=1)
+
+
+def test_immutable_tags_are_set_shown_held_to_and_taken_back(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
+    assert pushed
+    image, where = f"{HOST}/demo/verbs/team/app", "--location=local"
+    gcloud("repositories", "create", "fixed", "--repository-format=docker", "--immutable-tags", where)
+    assert gcloud("repositories", "describe", "fixed", where)["dockerConfig"] == {"immutableTags": True}
+    gcloud("repositories", "update", "verbs", "--immutable-tags", where)
+    gcloud("docker", "tags", "add", f"{image}:1.0", f"{image}:stable")
+    for refused in (
+        ("tags", "add", f"{image}:2.0", f"{image}:stable"),
+        ("tags", "delete", f"{image}:stable"),
+        ("images", "delete", f"{image}@{pushed['1.0']}", "--delete-tags"),
+    ):
+        assert "dockerConfig.immutableTags" in gcloud("docker", *refused, code=1)
+    gcloud("repositories", "update", "verbs", "--update-labels=entrepot-tag-deletion=allowed", where)
+    gcloud("docker", "tags", "delete", f"{image}:stable")
+    assert "entrepot-tag-deletion" in gcloud(
+        "repositories", "update", "verbs", "--update-labels=entrepot-tag-deletion=perhaps", where, code=1
+    )
+    gcloud("repositories", "update", "verbs", "--no-immutable-tags", "--remove-labels=entrepot-tag-deletion", where)
+    gcloud("docker", "tags", "add", f"{image}:2.0", f"{image}:1.0")
+    gcloud("repositories", "delete", "fixed", where)
+    gcloud("repositories", "delete", "verbs", where)

@@ -121,6 +121,23 @@ def test_skopeo_is_told_what_to_do_instead_of_schema_1(client: Run, suite: Suite
     assert tags(client, name) == ["2"]
 
 
+def test_who_overwrites_an_immutable_tag_is_told_which_rule_refuses_it(
+    client: Run, suite: Suite, layout: LayoutWriter
+) -> None:
+    name = there(suite, "fixed/app:1")
+    for number in ("1", "2"):
+        layout.name(layout.image([{"etc/motd": number.encode()}]), number)
+    client("skopeo", "copy", f"oci:{layout.folder}:1", f"docker://{name}")
+    repository = "v1/projects/demo/locations/local/repositories/fixed"
+    suite.call("registry", repository, {"dockerConfig": {"immutableTags": True}}, "PATCH")
+    client("skopeo", "copy", f"oci:{layout.folder}:1", f"docker://{name}")
+    said = client("skopeo", "copy", f"oci:{layout.folder}:2", f"docker://{name}", fails=True)
+    assert "denied: the tag 1 of" in said
+    assert "dockerConfig.immutableTags of the repository refuses to overwrite it" in said
+    said = client("skopeo", "delete", f"docker://{name}", fails=True)
+    assert "dockerConfig.immutableTags of the repository refuses to delete it" in said
+
+
 # podman.
 
 
