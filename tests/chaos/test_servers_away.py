@@ -24,7 +24,7 @@ from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, Store, s3_store, wee
 from tests.support.stubborn import Stubborn
 from tests.support.twins import Twin
 
-AWAY = float(os.environ.get("CHAOS_AWAY_SECONDS", "8"))
+AWAY = float(os.environ.get("CHAOS_AWAY_SECONDS", "6"))
 """How long servers are away; more than the state store's deadline, so that calls are refused."""
 LANE = 200
 """Entries that a lane holds where it is to be full soon: 100,000 take an hour of pushes at 30 a second."""
