@@ -79,6 +79,8 @@ class Twin:
         return self.log.read_text()[-2000:]
 
     def _is_ready(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            return False  # whoever answers there is somebody else
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:
                 return answer.status == 200
