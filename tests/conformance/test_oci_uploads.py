@@ -322,6 +322,15 @@ async def test_a_blob_is_mounted_from_a_repository_that_holds_it(oci: RegistryCl
     assert (await oci.call("GET", answer.location)).content == CONTENT
 
 
+async def test_a_blob_that_is_held_already_is_mounted_without_a_change(oci: RegistryClient) -> None:
+    await oci.blob(CONTENT)
+    assert await mount(oci, "") == 201
+    before = len(oci.parts.audited())
+    assert await mount(oci, "") == 201
+    assert await mount(oci, NAME) == 201
+    assert len(oci.parts.audited()) == before
+
+
 async def test_a_mount_without_a_source_finds_the_blob_where_the_caller_may_read(oci: RegistryClient) -> None:
     await oci.blob(CONTENT)
     assert await mount(oci, "") == 201
