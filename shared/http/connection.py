@@ -80,7 +80,7 @@ class LaneConnection(web.RequestHandler):
         elif waiter is None or waiter.done() or self._messages or self._paused or self._is_upgraded():
             self._between = False
             super().data_received(data)
-            if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            if self._is_broken() and (len(self._messages) > 1 or self._current_request is not None):
                 self._break_off()
         elif not (self._between and self._is_known(data)):
             self._look_at(data, waiter)
@@ -114,8 +114,14 @@ class LaneConnection(web.RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 
+    def _is_broken(self) -> bool:
+        return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
+
     def _break_off(self) -> None:
-        """What came cannot be read. aiohttp leaves whoever reads the body that it belongs to waiting for ever."""
+        """What came behind something else cannot be read. aiohttp leaves whoever reads that body waiting for ever.
+
+        What cannot be read from the start, such as a greeting in TLS, is refused by aiohttp itself.
+        """
         self._messages.pop()
         bodies = [body for _, body in self._messages]
         if self._current_request is not None:

@@ -6,6 +6,7 @@ the two readings would find it; the face counts what it is asked there.
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -276,3 +277,13 @@ async def test_nothing_is_read_behind_the_last_request_of_a_connection(closing: 
             content = post(b"Content-Length: 0", b"Connection: close", line=closing, body=SECOND)
             assert await answers(server, content, pieces) in ([200], [400], [])
         assert "second" not in asked.seen
+
+
+async def test_a_greeting_in_tls_is_answered_at_once_because_docker_waits_for_that() -> None:
+    greeting = bytes.fromhex("1603010200010001fc0303") + bytes(506)
+    async with serving() as (_, server):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(greeting)  # it is there before the server has taken the connection
+            client.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            async with asyncio.timeout(3):
+                assert (await asyncio.get_running_loop().sock_recv(client, 100)).startswith(b"HTTP/1.0 400")
