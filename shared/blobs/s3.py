@@ -4,7 +4,7 @@ Objects are visible whole or not at all by S3's own rule. How durable they are i
 order on S3, but not on every store where one name is a folder of another: names of one fixed shape avoid that.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from minio import Minio
 from minio.credentials.credentials import Credentials
+from minio.datatypes import Object
+from minio.error import S3Error
 
 from shared.blobs.face import PIECE, RangeInvalid, Stat
 from shared.blobs.names import checked
@@ -112,10 +114,10 @@ class S3Blobs:
         await self._wire.remove([checked(name) for name in names])
 
     async def names(self, prefix: str, after: str = "") -> AsyncIterator[Stat]:
-        """Objects by prefix, a page at a time."""
+        """Objects by prefix, a page at a time; none where the bucket was not made yet, as some stores do at a write."""
         client, bucket = self._wire.client, self._wire.bucket
         listing = client.list_objects(bucket, prefix or None, recursive=True, start_after=after or None)
-        while page := await self._wire.in_thread(lambda: list(islice(listing, _PAGE))):
+        while page := await self._wire.in_thread(lambda: _listed(listing)):
             for item in page:
                 name = item.object_name or ""
                 if not name.startswith(PREFIX) and name > after:
@@ -191,3 +193,13 @@ async def _parts(body: AsyncIterable[bytes]) -> AsyncIterator[tuple[bytearray, b
             gathered = bytearray()
         gathered += piece
     yield gathered, True
+
+
+def _listed(listing: Iterator[Object]) -> list[Object]:
+    """The next page."""
+    try:
+        return list(islice(listing, _PAGE))
+    except S3Error as error:
+        if error.code == "NoSuchBucket":
+            return []
+        raise

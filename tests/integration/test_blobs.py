@@ -512,6 +512,7 @@ async def test_a_bucket_is_opened_by_its_kind(tmp_path: Path) -> None:
     clock = SystemClock()
     assert isinstance(open_blobs(BucketPlace("memory"), clock), MemoryBlobs)
     assert isinstance(open_blobs(BucketPlace("directory", directory=tmp_path), clock), DirectoryBlobs)
-    assert isinstance(open_blobs(BucketPlace("s3", endpoint="127.0.0.1:9", bucket="entrepot"), clock), S3Blobs)
+    far = BucketPlace("s3", endpoint="127.0.0.1:9", bucket="entrepot", access_key="key", secret_key="secret")
+    assert isinstance(open_blobs(far, clock), S3Blobs)
     with pytest.raises(ValueError, match="no such bucket"):
         open_blobs(BucketPlace("tape"), clock)
