@@ -23,8 +23,7 @@ def status(data: str, form: str) -> None:
     why = why_it_does_not_run(found)
     services = none_of(found) if why else look(found)
     if form == "json":
-        whole = {"running": not why, "services": services, "admin_key": str(found.admin_key or "")}
-        show_json({**whole, "data": str(found.data or "")})
+        show_json({"services": services, "admin_key": str(found.admin_key or ""), "data": str(found.data or "")})
     else:
         show([{"name": name, **service} for name, service in services.items()], ["name", "address", "ready"], form)
     waiting = [name for name, service in services.items() if not service["ready"]]
