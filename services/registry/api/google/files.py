@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from services.registry import names
-from services.registry.annotating import Annotating, Annotations
+from services.registry.api.google.annotations import annotated
 from services.registry.api.google.listing import Kind, Row, listed, wanted
 from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import REPOSITORY, Places, digest_of, read, write
@@ -18,9 +18,7 @@ from services.registry.names import ImageName
 from services.registry.records import RepositoryRecord
 from shared.blobs import Blobs
 from shared.digest import Digest
-from shared.http.bodies import json_body
 from shared.http.errors import InvalidArgument
-from shared.http.masks import apply_mask, check_paths, field_mask
 from shared.http.routes import Route
 from shared.http.translation import json_answer
 
@@ -77,14 +75,8 @@ class FileFace:
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change a file's annotations."""
-        record, body, paths = await self.places.repository(request), await json_body(request), field_mask(request)
-        check_paths(paths or tuple(body), ("annotations", "name"))
+        record, changed = await self.places.repository(request), await annotated(request)
         act = self.places.act(request, "UpdateFile", "files.update")
-
-        def changed(before: Annotations) -> Annotations:
-            wanted = apply_mask({"annotations": before}, body, [path for path in paths if path != "name"])
-            return Annotating.checked(wanted.get("annotations", {}))
-
         await self.filing.annotate(record, _digest(request), changed, act)
         return await self.get(request)
 

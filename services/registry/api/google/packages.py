@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from services.registry.annotating import Annotating, Annotations
+from services.registry.annotating import Annotating
+from services.registry.api.google.annotations import annotated
 from services.registry.api.google.contents import Contents
 from services.registry.api.google.listing import Kind, Row, listed
 from services.registry.api.google.operations import Operations
@@ -12,8 +13,6 @@ from services.registry.api.google.places import PACKAGE, REPOSITORY, Places, rea
 from services.registry.deletion import FREE
 from services.registry.emptying import Emptying
 from services.registry.names import ImageName
-from shared.http.bodies import json_body
-from shared.http.masks import apply_mask, check_paths, field_mask
 from shared.http.routes import Route
 from shared.http.translation import json_answer
 
@@ -57,14 +56,8 @@ class PackageFace:
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change a package's annotations."""
-        name, body, paths = await self.places.package(request), await json_body(request), field_mask(request)
-        check_paths(paths or tuple(body), ("annotations", "name"))
+        name, changed = await self.places.package(request), await annotated(request)
         act = self.places.act(request, "UpdatePackage", "packages.update")
-
-        def changed(before: Annotations) -> Annotations:
-            wanted = apply_mask({"annotations": before}, body, [path for path in paths if path != "name"])
-            return Annotating.checked(wanted.get("annotations", {}))
-
         await self.annotating.package(name, changed, act)
         return await self.get(request)
 

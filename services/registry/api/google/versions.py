@@ -8,7 +8,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.registry.acts import Act
-from services.registry.annotating import Annotating, Annotations
+from services.registry.annotating import Annotating
+from services.registry.api.google.annotations import annotated
 from services.registry.api.google.contents import Contents
 from services.registry.api.google.listing import Kind, Row, listed
 from services.registry.api.google.operations import Operations
@@ -21,7 +22,6 @@ from services.registry.records import Version
 from shared.http.bodies import json_body
 from shared.http.call import call_of
 from shared.http.errors import FailedPrecondition, InvalidArgument
-from shared.http.masks import apply_mask, check_paths, field_mask
 from shared.http.routes import Route
 from shared.http.translation import json_answer
 from shared.state import IsEmpty
@@ -79,14 +79,8 @@ class VersionFace:
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change a version's annotations."""
-        version, body, paths = await self.places.version(request), await json_body(request), field_mask(request)
-        check_paths(paths or tuple(body), ("annotations", "name"))
+        version, changed = await self.places.version(request), await annotated(request)
         act = self.places.act(request, "UpdateVersion", "versions.update")
-
-        def changed(before: Annotations) -> Annotations:
-            wanted = apply_mask({"annotations": before}, body, [path for path in paths if path != "name"])
-            return Annotating.checked(wanted.get("annotations", {}))
-
         await self.annotating.version(version, changed, act)
         return await self.get(request)
 
