@@ -124,11 +124,11 @@ def test_skopeo_is_told_what_to_do_instead_of_schema_1(client: Run, suite: Suite
 def test_who_overwrites_an_immutable_tag_is_told_which_rule_refuses_it(
     client: Run, suite: Suite, layout: LayoutWriter
 ) -> None:
-    name = there(suite, "fixed/app:1")
+    name = there(suite, "lasting/app:1")
     for number in ("1", "2"):
         layout.name(layout.image([{"etc/motd": number.encode()}]), number)
     client("skopeo", "copy", f"oci:{layout.folder}:1", f"docker://{name}")
-    repository = "v1/projects/demo/locations/local/repositories/fixed"
+    repository = "v1/projects/demo/locations/local/repositories/lasting"
     suite.call("registry", repository, {"dockerConfig": {"immutableTags": True}}, "PATCH")
     client("skopeo", "copy", f"oci:{layout.folder}:1", f"docker://{name}")
     said = client("skopeo", "copy", f"oci:{layout.folder}:2", f"docker://{name}", fails=True)
