@@ -10,7 +10,7 @@ import pytest
 from infra.embedded.folder import DataFolder
 from infra.embedded.services import Place, environment
 from tests.support import alone
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.support.suite import SERVICES, Suite
 
 pytestmark = pytest.mark.timeout(300)

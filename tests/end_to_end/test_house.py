@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.suite import ENTREPOT, ROOT, SERVICES, Suite, free_base, running
+from tests.support.ports import free_base
+from tests.support.suite import ENTREPOT, ROOT, SERVICES, Suite, running
 
 pytestmark = pytest.mark.timeout(300)
 

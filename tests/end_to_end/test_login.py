@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 SECONDS = 60
 ROOT = Path(__file__).parents[2]

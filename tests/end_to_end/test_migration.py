@@ -14,7 +14,7 @@ import pytest
 
 from shared.digest import Digest
 from tests.support.layouts import LayoutWriter
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.support.suite import Suite
 
 pytestmark = pytest.mark.timeout(300)

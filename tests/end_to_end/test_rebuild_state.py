@@ -11,7 +11,8 @@ import pytest
 from redis import Redis
 
 from tests.support.layouts import LayoutWriter
-from tests.support.servers import Server, binary, free_port, running
+from tests.support.ports import free_port
+from tests.support.servers import Server, binary, running
 from tests.support.suite import Suite
 from tests.support.suite import running as running_suite
 

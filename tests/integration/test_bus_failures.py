@@ -22,6 +22,7 @@ from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
 from shared.events.states import GroupState
 from tests.support.bus import NatsWorld, a_nats_world, bounded, until
 from tests.support.events import said
+from tests.support.ports import free_port
 from tests.support.servers import nats_server, running
 
 
@@ -200,8 +201,6 @@ async def test_a_connection_that_closes_ends_the_process(bus: NatsWorld) -> None
 async def test_a_server_that_does_not_sync_is_refused_unless_loss_is_accepted(tmp_path: Path) -> None:
     lossy = nats_server(tmp_path)
     text = (tmp_path / "nats.conf").read_text().replace("sync_interval: always", "sync_interval: 2m")
-    from tests.support.servers import free_port  # noqa: PLC0415
-
     monitor = free_port()
     (tmp_path / "nats.conf").write_text(text + f"http: 127.0.0.1:{monitor}\n")
     with running(lossy):

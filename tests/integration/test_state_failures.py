@@ -17,7 +17,8 @@ from shared.state import Add, Keys, StateUnavailable, Step
 from shared.state.server import UnsafeState, ValkeySettings, connect
 from shared.state.valkey import ValkeyState
 from shared.state_rights import rights_of
-from tests.support.servers import Server, free_port, running, scratch, valkey, valkey_server
+from tests.support.ports import free_port
+from tests.support.servers import Server, running, scratch, valkey, valkey_server
 
 __all__ = ["valkey"]
 

@@ -10,7 +10,8 @@ import pytest
 
 from shared.state.line import Line, LineDown, is_plain
 from shared.state.server import ValkeySettings
-from tests.support.servers import Server, free_port, running, scratch, valkey, valkey_server
+from tests.support.ports import free_port
+from tests.support.servers import Server, running, scratch, valkey, valkey_server
 
 __all__ = ["valkey"]
 

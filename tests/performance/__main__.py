@@ -15,10 +15,11 @@ from pathlib import Path
 
 from infra.embedded.ports import NATS, VALKEY
 from tests.performance import events, listing, mixed
-from tests.performance.peer import docker_registry, free_base, nginx
+from tests.performance.peer import docker_registry, nginx
 from tests.performance.rows import Row, Target, prepare, prepare_files, rows
 from tests.performance.table import Alone, beside_files, line, measured, written
 from tests.support import suite as suites
+from tests.support.ports import free_base
 from tests.support.twins import started as started_twins
 from tests.support.twins import twin_of
 

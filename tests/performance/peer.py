@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 _CONFIG = """version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
@@ -75,23 +75,6 @@ def nginx() -> Generator[tuple[int, Path] | None]:
         finally:
             process.terminate()
             process.wait(10)
-
-
-def free_base() -> int:
-    """A port base with room for a suite."""
-    for base in range(15000, 30000, 100):
-        if all(_free(base + offset) for offset in (*range(7), *range(20, 40))):
-            return base
-    raise SystemExit("no free range of ports")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def wait_for(port: int, seconds: float = 20) -> None:

@@ -22,7 +22,8 @@ from shared.bus.dead import DeadLetters, JetStreamDeadLetters, MemoryDeadLetters
 from shared.bus.jetstream import JetStreamBus, Options
 from shared.bus.memory import MemoryBroker, MemoryBus
 from shared.clock import SystemClock, SystemIds
-from tests.support.servers import Server, WheelMissing, binary, free_port, running, scratch
+from tests.support.ports import free_port
+from tests.support.servers import Server, WheelMissing, binary, running, scratch
 
 OUTSIDE = Subscriber(name="acme", projects=("acme",), topics=("image.pushed", "image.untagged"))
 

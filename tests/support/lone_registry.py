@@ -18,8 +18,9 @@ from shared.bus.tail import Tail
 from tests.support.bus import NatsWorld, bounded, nats_world
 from tests.support.faulty_registry import deaths_of
 from tests.support.images import CONFIG, LAYER, MANIFEST, Image, descriptor, digest_of
+from tests.support.ports import free_port
 from tests.support.registry import ADA
-from tests.support.servers import Server, WheelMissing, free_port, running, valkey_server
+from tests.support.servers import Server, WheelMissing, running, valkey_server
 from tests.support.stubborn import Stubborn
 from tests.support.twins import Twin
 

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 ACCESS_KEY, SECRET_KEY = "tester", "tester-secret"
 _SERVICES = ("master", "volume", "filer", "s3")

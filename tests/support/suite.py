@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_base
+
 ROOT = Path(__file__).parents[2]
 SERVICES = ("registry", "identity", "builder", "scanner", "attestor", "cleanup", "audit_log")
 READY_SECONDS = 90.0
 STOP_SECONDS = 60.0
-PORTS = 40
-"""How many ports, from the base on, a suite may take."""
 
 
 @dataclass
@@ -181,15 +180,6 @@ SERVICES_AT = {service: offset for offset, service in enumerate(SERVICES)}
 ENTREPOT = (sys.executable, "-m", "cli")
 
 
-def free_base() -> int:
-    """A port base with room for a suite; test processes that run beside each other look in ranges of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
-    for base in range(20000 + worker * 1000, 21000 + worker * 1000, PORTS):
-        if all(_is_free(base + offset) for offset in range(PORTS)):
-            return base
-    raise AssertionError("no free ports")
-
-
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Suite]:
     """A suite that is stopped in the end, whatever happened."""
@@ -202,12 +192,3 @@ def running(folder: Path, *options: str) -> Iterator[Suite]:
         left = suite.wait_until_gone()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.embedded.folder import DataFolder
 from infra.embedded.services import Place, environment
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.support.suite import ROOT, SERVICES, Suite
 
 READY_SECONDS = 60.0
