@@ -139,6 +139,11 @@ class Evidence(_Fact):
     """Which of the changes to occurrences brought it; newer ones are looked at first."""
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether it is the tombstone of one that was taken back: it hangs on no note, and so counts for nobody."""
+        return not self.note
+
+    @property
     def signers(self) -> set[str]:
         """Ids of the keys that it says it is signed with."""
         return {made.key_id for made in self.signatures}

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
+from services.attestor import shares
 from services.attestor.attesting import AutoAttestor
 from services.attestor.facts import Evidence, Fix, Presence, Scan, Tag
 from services.attestor.occurrences import Occurrence
@@ -13,7 +16,7 @@ from shared.blobs import BlobMissing, Blobs
 from shared.bus import Heard, Reject
 from shared.events.images import ImageDeleted, ImageEvent, ImagePushed, ImageUntagged
 from shared.events.scans import OccurrenceChanged, ScanCompleted
-from shared.state import FieldIs, Index, Moved, PutField
+from shared.state import DropField, FieldIs, Index, Moved, PutField
 from shared.state.step import Write
 
 TRIES = 16
@@ -23,8 +26,7 @@ IMAGE_CONFIGS = (
     "application/vnd.docker.container.image.v1+json",
 )
 
-WITHDRAWN = Evidence(note="", payload="", signatures=())
-"""Hangs on no note, so that it counts for nobody; kept as a tombstone."""
+_LOG = structlog.get_logger("handlers")
 
 Fold = Callable[[str | None], str | None]
 """What a field holds after a fact, from what it held before; None: as before."""
@@ -98,9 +100,13 @@ class Handlers:
         place = place_of(reference, self._registries) if reference else None
         if reference is None or place is None or not reference.digest:
             return
-        key = self._store.version_key(place.project, reference.digest)
-        evidence = await self._evidence(heard)
-        field = Field(key, EVIDENCE + event.occurrence, lambda before: _last_word(before, evidence))
+        key, name = self._store.version_key(place.project, reference.digest), EVIDENCE + event.occurrence
+        kept, evidence = await self._store.evidence_by(key, event.project), await self._evidence(heard)
+        if not shares.fits(kept, name, evidence):
+            _LOG.warning("attestation not kept, its project has too many", digest=reference.digest, note=event.note)
+            return
+        dropped = [DropField(key, old) for old in shares.outlived(kept)] if evidence.withdrawn else []
+        field = Field(key, name, lambda before: _last_word(before, evidence), tuple(dropped))
         await self._learn(place.project, heard.id, [field])
 
     # Facts.
@@ -134,14 +140,15 @@ class Handlers:
     async def _evidence(self, heard: Heard[OccurrenceChanged]) -> Evidence:
         """What an occurrence proves; nothing when it is gone."""
         event = heard.event
+        withdrawn = Evidence(note="", payload="", signatures=(), generation=heard.generation)
         if not event.object:
-            return WITHDRAWN
+            return withdrawn
         try:
             occurrence = Occurrence.read(await self._blobs.content(event.object))
             evidence = occurrence.attestation.evidence(event.note, event.object)
             return evidence.model_copy(update={"generation": heard.generation})
         except BlobMissing:
-            return WITHDRAWN
+            return withdrawn
         except ValueError as error:
             raise Reject("the occurrence cannot be read") from error
 
@@ -156,7 +163,7 @@ class Handlers:
 
 def _last_word(before: str | None, evidence: Evidence) -> str | None:
     """Occurrences are written once and deleted once, so that what is withdrawn never comes back by a late event."""
-    withdrawn = before is not None and Evidence.model_validate_json(before) == WITHDRAWN
+    withdrawn = before is not None and Evidence.model_validate_json(before).withdrawn
     return None if withdrawn else evidence.stored()
 
 

@@ -149,6 +149,11 @@ class Store:
             },
         )
 
+    async def evidence_by(self, key: str, project: str) -> dict[str, str]:
+        """What callers of one project attested about the digest whose facts have that key, as stored, by field."""
+        own = f"{EVIDENCE}projects/{project}/occurrences/"
+        return {name: raw for name, raw in (await self._state.record(key)).items() if name.startswith(own)}
+
     async def field(self, key: str, field: str) -> str | None:
         """One raw field, for a change that depends on it."""
         return await self._state.field(key, field)

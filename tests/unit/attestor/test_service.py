@@ -9,11 +9,13 @@ from typing import Any
 import orjson
 import pytest
 
+from services.attestor import shares
 from services.attestor.app import build
-from services.attestor.facts import Signature
+from services.attestor.facts import Evidence, Signature
 from services.attestor.occurrences import occurrence_json
 from services.attestor.payloads import simple_signing
 from services.attestor.signing import from_seed
+from services.attestor.store import Store
 from shared.events import Event
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
@@ -513,3 +515,53 @@ async def test_the_policy_has_a_default_and_an_etag(house: House) -> None:
     assert (await house.call("GET", "/v1/locations/global/policy", member=""))[0] == 200
     assert (await house.call("GET", "/v1/projects/demo/policy:getIamPolicy"))[1] == {"etag": "ACAB"}
     assert (await house.call("GET", "/v1/projects/demo/policy", member=NOBODY))[0] == 403
+
+
+async def test_what_one_project_attests_about_a_digest_is_kept_up_to_a_limit_and_crowds_out_nobody_elses(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "MOST", 3)
+    monkeypatch.setattr(shares, "MOST_WITHDRAWN", 2)
+    heard: list[OccurrenceChanged] = []
+
+    async def hear(own: str, project: str = "other", **more: Any) -> None:
+        event = OccurrenceChanged(
+            project=project,
+            occurrence=f"projects/{project}/occurrences/{own}",
+            note="projects/other/notes/n",
+            kind="ATTESTATION",
+            resource_uri=f"https://{IMAGE}@{A}",
+            **{"object": "scanner/o", **more},
+        )
+        heard.append(event)
+        await house.hear(event, generation=len(heard))
+
+    async def kept() -> list[tuple[str, bool]]:
+        version = await store.version("demo", A)
+        return sorted((name.rpartition("/")[2], found.withdrawn) for name, found in version.evidence.items())
+
+    store = Store(house.memory.parts.state, house.memory.parts.keys, house.memory.parts.outbox)
+    payload = simple_signing(IMAGE, A)
+    content = occurrence_json(
+        f"https://{IMAGE}@{A}", "projects/other/notes/n", payload, Signature(key_id="k", signature="c2ln")
+    )
+    await house.memory.parts.blobs.put("scanner/o", orjson.dumps(content))
+    for number in range(5):
+        await hear(f"o{number}")
+    assert await kept() == [("o0", False), ("o1", False), ("o2", False)]
+    await hear("mine", project="demo")
+    assert ("mine", False) in await kept()
+    await hear("o1", object="")
+    await hear("o5")
+    assert await kept() == [("mine", False), ("o0", False), ("o1", True), ("o2", False), ("o5", False)]
+    await hear("o0", object="")
+    await hear("o2", object="")
+    assert await kept() == [("mine", False), ("o0", True), ("o2", True), ("o5", False)]
+
+
+def test_bytes_count_as_attestations_do() -> None:
+    large = Evidence(note="projects/other/notes/n", payload="a" * (shares.MOST_BYTES // 2), signatures=())
+    kept = {"evidence one": large.stored()}
+    assert not shares.fits(kept, "evidence two", large)
+    assert shares.fits(kept, "evidence one", large)
+    assert shares.fits(kept, "evidence two", Evidence(note="n", payload="", signatures=()))
