@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from services.scanner.filters import Filter, of_note
 from services.scanner.listing import Listing
 from services.scanner.occurrences import Json
-from services.scanner.written.shelf import Entry, Shelf
+from services.scanner.written.entry import Entry
+from services.scanner.written.shelf import Shelf
 
 _OWN = "\x01"
 """How the places of the scanner's own begin in page tokens."""

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from services.scanner.catalog import Catalog
 from services.scanner.places import path_of
+from services.scanner.written.entry import Entry
 from services.scanner.written.kinds import (
     DETAILS,
     NOTE_FIELDS,
@@ -18,7 +21,7 @@ from services.scanner.written.kinds import (
     read,
     severity_of,
 )
-from services.scanner.written.shelf import Entry, Shelf
+from services.scanner.written.shelf import Shelf
 from shared.clock import Clock, Ids, rfc3339
 from shared.events.scans import NoteChanged, OccurrenceChanged
 from shared.http.call import Call
@@ -73,7 +76,7 @@ class Desk:
         name = f"projects/{project}/notes/{own}"
         await self._ungrant(call, project, name)
         said = [NoteChanged(project=project, note=name, kind=kept.thing.kind), call.activity(project=project)]
-        await self.notes.drop(project, own, kept, Change(f"{call.id}/note", call.cause, said))
+        await self.notes.put(project, {own: (kept, None)}, Change(f"{call.id}/note", call.cause, said))
 
     async def _note(self, project: str, own: str) -> tuple[Kept[Entry], Json]:
         name = f"projects/{project}/notes/{own}"
@@ -103,13 +106,14 @@ class Desk:
     async def make_occurrences(self, call: Call, project: str, bodies: Sequence[Json]) -> list[Json]:
         """Write new occurrences, all or none, where their notes allow it.
 
-        Raises InvalidArgument, PermissionDenied, NotFound, FailedPrecondition.
+        Raises InvalidArgument, PermissionDenied, NotFound, FailedPrecondition, ResourceExhausted.
         """
         said = [read(Occurrence, body).said() for body in bodies]
         kinds = {note: await self._kind_of(call, note) for note in dict.fromkeys(one["noteName"] for one in said)}
         for content in said:
             if content["kind"] != kinds[content["noteName"]]:
                 raise InvalidArgument(f"The note {content['noteName']} is of kind {kinds[content['noteName']]}.")
+        await self.occurrences.require_room(project, [_entry(content, "", "", "") for content in said])
         made = {self._fresh(): content for content in said}
         for number, note in enumerate(kinds):
             hanging = [f"projects/{project}/occurrences/{own}" for own, one in made.items() if one["noteName"] == note]
@@ -133,7 +137,7 @@ class Desk:
         gone = _changed_occurrence(project, own, content, kept.thing.model_copy(update={"object": ""}))
         await self._ungrant(call, project, gone.occurrence)
         said = [gone, call.activity(project=project, request={"noteName": kept.thing.note})]
-        await self.occurrences.drop(project, own, kept, Change(f"{call.id}/occurrence", call.cause, said))
+        await self.occurrences.put(project, {own: (kept, None)}, Change(f"{call.id}/occurrence", call.cause, said))
         await self.occurrences.unhang(kept.thing.note, gone.occurrence, f"{call.id}/unhang")
 
     async def _kind_of(self, call: Call, note: str) -> str:
@@ -211,6 +215,7 @@ def _entry(content: Json, laid: str, created: str, updated: str) -> Entry:
         note=content["noteName"],
         path=path_of(content["resourceUri"]),
         severity=severity_of(content),
+        size=len(orjson.dumps(content)),
         created=created,
         updated=updated,
     )

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
 from services.scanner.objects import Objects
+from services.scanner.written.entry import Entry
 from services.scanner.written.kinds import Json
+from services.scanner.written.tallies import Tally, accounts, counted
 from shared.blobs import BlobMissing, Blobs
 from shared.names import partition_of
 from shared.outbox import Outbox
@@ -19,6 +20,7 @@ from shared.state import (
     Index,
     Kept,
     Keys,
+    Moved,
     PutField,
     State,
     Step,
@@ -27,28 +29,10 @@ from shared.state import (
 )
 
 Kind = Literal["notes", "occurrences"]
+Changed = Mapping[str, tuple[Kept[Entry] | None, Entry | None]]
+"""Entries by id: as they were read, None for none, and as they become, None for one that goes."""
 _LIMIT = 2 * 1024 * 1024
-
-
-class Entry(BaseModel):
-    """A note or an occurrence, as far as lists ask for it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    kind: str
-    object: str
-    """Where its content lies; another one after each change."""
-    note: str = ""
-    """Of an occurrence: `projects/P/notes/N`."""
-    path: str = ""
-    """Of an occurrence: what its resource URI says behind the host."""
-    severity: str = ""
-    created: str = ""
-    updated: str = ""
-
-    def place(self, own: str) -> str:
-        """Where it stands in its list: occurrences by what they are about, then by id."""
-        return f"{self.path}\n{own}"
+_TRIES = 16
 
 
 class Shelf:
@@ -92,27 +76,50 @@ class Shelf:
         await self._blobs.put(name, orjson.dumps(content))
         return name
 
-    async def put(self, project: str, changed: Mapping[str, tuple[Kept[Entry] | None, Entry]], change: Change) -> None:
-        """Write entries in one step, each in place of what it was before. Raises Moved."""
-        checks: list[Check] = []
+    async def put(self, project: str, changed: Changed, change: Change) -> None:
+        """Write or delete entries in one step, each in place of what it was before.
+
+        Raises Moved where one of them is not as it was read, and ResourceExhausted.
+        """
+        for _ in range(_TRIES):
+            tallies = await self._tallies(project, changed)
+            try:
+                return await self._put(project, changed, tallies, change)
+            except Moved:
+                if tallies == await self._tallies(project, changed):
+                    raise
+        raise Moved
+
+    async def require_room(self, project: str, entries: Sequence[Entry]) -> None:
+        """That there is room for new entries as things stand. Raises ResourceExhausted."""
+        changed = {str(number): (None, entry) for number, entry in enumerate(entries)}
+        counted(_read(await self._tallies(project, changed)), (), entries)
+
+    async def _put(self, project: str, changed: Changed, tallies: Mapping[str, str | None], change: Change) -> None:
+        key = self._keys.of(project, f"{self.kind}_tallies")
+        checks: list[Check] = [FieldIs(key, field, raw) for field, raw in tallies.items()]
         writes: list[Write] = []
         for own, (before, after) in changed.items():
-            checks += [self._is_as(project, own, before), *self._objects.last(project, after.object)]
-            writes += [
-                PutField(self._entries(project), own, after.model_dump_json(exclude_defaults=True)),
-                Index(self._list(project), after.place(own)),
-                *self._objects.instead(project, before.thing.object if before else "", after.object, own),
-            ]
+            checks += [self._is_as(project, own, before), *self._objects.last(project, after.object if after else "")]
+            writes += self._writes(project, own, before, after)
+        for field, tally in counted(_read(tallies), *_gone_and_come(changed)).items():
+            writes.append(PutField(key, field, tally.stored()) if tally.count > 0 else DropField(key, field))
         await self._apply(project, checks, writes, change)
 
-    async def drop(self, project: str, own: str, before: Kept[Entry], change: Change) -> None:
-        """Delete one of them. Raises Moved."""
-        writes: list[Write] = [
-            DropField(self._entries(project), own),
-            Unindex(self._list(project), before.thing.place(own)),
-            *self._objects.instead(project, before.thing.object, "", own),
-        ]
-        await self._apply(project, [self._is_as(project, own, before)], writes, change)
+    def _writes(self, project: str, own: str, before: Kept[Entry] | None, after: Entry | None) -> list[Write]:
+        old, new = before.thing.object if before else "", after.object if after else ""
+        users = self._objects.instead(project, old, new, own)
+        if after is not None:
+            kept = PutField(self._entries(project), own, after.model_dump_json(exclude_defaults=True))
+            return [kept, Index(self._list(project), after.place(own)), *users]
+        dropped = [Unindex(self._list(project), before.thing.place(own))] if before else []
+        return [DropField(self._entries(project), own), *dropped, *users]
+
+    async def _tallies(self, project: str, changed: Changed) -> dict[str, str | None]:
+        gone, come = _gone_and_come(changed)
+        fields = accounts([*gone, *come])
+        found = await self._state.fields(self._keys.of(project, f"{self.kind}_tallies"), fields) if fields else []
+        return dict(zip(fields, found, strict=True))
 
     # Which occurrences hang on a note, perhaps of another project: a hint, as no step reaches both.
 
@@ -152,3 +159,12 @@ class Shelf:
 
 def _project_of(name: str) -> str:
     return name.split("/")[1]
+
+
+def _gone_and_come(changed: Changed) -> tuple[list[Entry], list[Entry]]:
+    gone = [before.thing for before, _ in changed.values() if before]
+    return gone, [after for _, after in changed.values() if after]
+
+
+def _read(tallies: Mapping[str, str | None]) -> dict[str, Tally]:
+    return {field: Tally.read(raw) for field, raw in tallies.items()}

@@ -1,6 +1,8 @@
 """Notes and occurrences that callers write: each in one step with what is said about it, apart from what scans find."""
 
+import asyncio
 import base64
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -13,8 +15,12 @@ from hypothesis import strategies as st
 
 from services.scanner.clearing import Clearing
 from services.scanner.store import Store
+from services.scanner.written import tallies
 from services.scanner.written.kinds import DETAILS, Note, Occurrence, read
+from services.scanner.written.tallies import Tally
 from shared.http.errors import ApiError, InvalidArgument
+from shared.names import partition_of
+from shared.state import Drop, PutField, Step
 from tests.support.parts import bearer
 from tests.support.scans import ADMIN, CRITICAL, ScannerAtWork, osv, python_image, scanner_at_work
 
@@ -256,6 +262,77 @@ async def test_several_occurrences_are_written_together_or_not_at_all(desk: Desk
     made = await desk.call("POST", path, {"occurrences": [attestation(), attestation(uri="https://h/x")]})
     assert {one["resourceUri"] for one in made["occurrences"]} == {IMAGE, "https://h/x"}
     assert len(await desk.listed(OCCURRENCES)) == len(desk.scanner.said("occurrence.changed")) == 2
+
+
+async def test_a_project_writes_so_many_occurrences_about_an_image_and_no_more_until_some_are_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "OF_A_NOTE", Tally(3, 10_000))
+    monkeypatch.setattr(tallies, "SIGNED_IN_ALL", Tally(5, 10_000))
+    for own in ("n", "m"):
+        await desk.note(own)
+    first = attestation(), attestation(uri=f"https://h/demo/web/other@{DIGEST}")
+    made = [await desk.call("POST", OCCURRENCES, each) for each in first]
+    path = f"{OCCURRENCES}:batchCreate"
+    message = await desk.call("POST", path, {"occurrences": [attestation()] * 2}, status=429)
+    assert message == f"A project may have 3 occurrences about {DIGEST} on projects/demo/notes/n: delete some first."
+    made.append(await desk.call("POST", OCCURRENCES, attestation()))
+    await desk.call("POST", OCCURRENCES, attestation(), status=429)
+    assert [one["name"] for one in await desk.listed(f"{NOTES}/n/occurrences")] == sorted(one["name"] for one in made)
+    await desk.call("POST", OCCURRENCES, attestation(uri=f"h/demo/web/app@sha256:{'b' * 64}"))
+    await desk.call("POST", path, {"occurrences": [attestation("projects/demo/notes/m")] * 2})
+    message = await desk.call("POST", OCCURRENCES, attestation("projects/demo/notes/m"), status=429)
+    assert message == f"A project may have 5 attestations about {DIGEST}: delete some first."
+    await desk.call("POST", "/v1/projects/other/occurrences", attestation())
+    await desk.call("DELETE", f"/v1/{made[0]['name']}")
+    await desk.call("POST", OCCURRENCES, attestation())
+
+
+async def test_bytes_count_also_where_an_occurrence_grows_and_are_given_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "OF_A_NOTE", Tally(100, 3_000))
+    await desk.note("b", {"build": {}})
+    built = {"noteName": "projects/demo/notes/b", "resourceUri": IMAGE, "build": {}, "remediation": "r" * 1_000}
+    one, two = [(await desk.call("POST", OCCURRENCES, built))["name"] for _ in range(2)]
+    message = (
+        f"A project may have 3000 bytes of occurrences about {DIGEST} on projects/demo/notes/b: delete some first."
+    )
+    assert await desk.call("POST", OCCURRENCES, built, status=429) == message
+    larger = {"remediation": "r" * 2_000}
+    assert await desk.call("PATCH", f"/v1/{one}", larger, status=429) == message
+    await desk.call("PATCH", f"/v1/{two}", {"remediation": "r"})
+    await desk.call("PATCH", f"/v1/{one}", larger)
+    for name in (one, two):
+        await desk.call("DELETE", f"/v1/{name}")
+    parts = desk.scanner.memory.parts
+    assert await parts.state.record(parts.keys.of("demo", "occurrences_tallies")) == {}
+
+
+async def test_those_who_write_at_the_same_time_share_the_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "OF_A_NOTE", Tally(4, 10_000))
+    await desk.note()
+    path = f"{desk.scanner.client.make_url(OCCURRENCES)}"
+    content, headers = orjson.dumps(attestation()), bearer(ADMIN)
+    answers = await asyncio.gather(
+        *(desk.scanner.client.session.post(path, data=content, headers=headers) for _ in range(8))
+    )
+    assert Counter(answer.status for answer in answers) == {200: 4, 429: 4}
+    assert len(await desk.listed(OCCURRENCES)) == 4
+
+
+async def test_what_was_written_before_anything_was_counted_is_changed_and_deleted_all_the_same(desk: Desk) -> None:
+    await desk.note()
+    name = (await desk.call("POST", OCCURRENCES, attestation()))["name"]
+    parts = desk.scanner.memory.parts
+    entries, counts = (parts.keys.of("demo", kind) for kind in ("written_occurrences", "occurrences_tallies"))
+    kept = orjson.loads((await parts.state.record(entries))[name.rpartition("/")[2]])
+    before = orjson.dumps({field: value for field, value in kept.items() if field != "size"}).decode()
+    writes = PutField(entries, name.rpartition("/")[2], before), Drop(counts)
+    await parts.state.apply(Step(partition_of("demo"), "as before", writes=writes))
+    await desk.call("PATCH", f"/v1/{name}", {"remediation": "r"})
+    await desk.call("DELETE", f"/v1/{name}")
+    assert await parts.state.record(counts) == {}
 
 
 @pytest.mark.parametrize("size", ["1", "2", "3", "7"])
