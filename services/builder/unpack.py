@@ -60,6 +60,7 @@ def unpack(layer: IO[bytes], packed: int, limit: int) -> int:
     count = 0
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
+            archive.extraction_filter = _as_it_is
             for member in archive:
                 count += 1
                 if count > MAX_MEMBERS:
@@ -97,7 +98,12 @@ def _replace(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         _remove(path)
     if member.islnk():
         member.linkname = os.path.normpath("/" + member.linkname)
-    archive.extract(member, "/", numeric_owner=True, filter="fully_trusted")
+    archive.extract(member, "/", numeric_owner=True)
+
+
+def _as_it_is(member: tarfile.TarInfo, _: str) -> tarfile.TarInfo:
+    """What newer Pythons call "fully_trusted"; Debian 12's has no filters yet, and takes no argument of that name."""
+    return member
 
 
 def _is_directory(path: str) -> bool:
