@@ -11,6 +11,7 @@ import structlog
 
 from shared.blobs.face import BucketUnavailable
 from shared.bus.face import BusUnavailable, View
+from shared.endings import called_off
 from shared.http.health import READY, Readiness
 from shared.http.serve import Place, Server
 from shared.process import Parts, Service
@@ -230,10 +231,7 @@ class Lifetime:
             self.stop.failed = True
 
     async def _cancel(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await called_off(list(self._tasks.values()), again=self._parts.settings.stop_seconds)
 
 
 def _place(parts: Parts) -> Place:

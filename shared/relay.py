@@ -18,6 +18,7 @@ import structlog
 
 from shared.bus import BusUnavailable, Message, Publisher, StreamFull
 from shared.clock import Clock, Ids
+from shared.endings import called_off
 from shared.events.earlier import today
 from shared.state import LaneEntry, Lease, State, StateUnavailable
 
@@ -76,7 +77,7 @@ class Relay:
         try:
             await asyncio.gather(*loops)
         finally:
-            await _ended([*loops, *self._tending.values()])
+            await called_off([*loops, *self._tending.values()])
             await asyncio.gather(*map(self._give_back, self._tenures.values()))
 
     async def _listen(self) -> None:
@@ -212,9 +213,3 @@ class Relay:
                 if tenure.published:
                     await self._state.remove(tenure.lease, tenure.published)
                 await self._state.release(tenure.lease)
-
-
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,12 +22,15 @@ from shared.bus.following import JetStreamView, JoinedView
 from shared.bus.publisher import JetStreamPublisher
 from shared.bus.working import Worker, new_broker
 from shared.clock import Clock
+from shared.endings import called_off
 from shared.events import Event
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 E = TypeVar("E", bound=Event)
 
+START_SECONDS = 3.0
+"""How long a stop waits for work that is just being taken up: a few round trips."""
 PATIENCE = 5
 """How often the bus may refuse this service's password: while it is provisioned, it may do so for a moment."""
 
@@ -67,6 +70,8 @@ class JetStreamBus:
         self._loops: list[asyncio.Task[None]] = []
         self._connection: Client | None = None
         self._broker: NatsBroker | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._taking: asyncio.Task[None] | None = None
         self._stopping = False
         self._shut_out = 0
 
@@ -96,17 +101,24 @@ class JetStreamBus:
     async def stop(self) -> None:
         """Stop hearing, let running handlers finish, disconnect."""
         self._stopping = True
-        if self._broker is not None:
-            await _stopped(self._broker)
-            self._worker.let_go()
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._leave_work()
+        await called_off(self._loops)
         for view in self._views:
             await view.close()
         if self._connection is not None:
             await self._connection.close()
         await self.publisher.close()
+
+    async def _leave_work(self) -> None:
+        """FastStream that is stopped while it starts goes on starting, on a connection that ends, and never stops."""
+        if self._starting is not None:
+            await asyncio.wait((self._starting,), timeout=START_SECONDS)
+            await called_off([self._starting])
+        if self._taking is not None:
+            await called_off([self._taking])  # nor may the watch take anything up anew
+        if self._broker is not None:
+            await _stopped(self._broker)
+            self._worker.let_go()
 
     async def _hear(self) -> None:
         waiting = asyncio.create_task(self._say_that_it_is_away())
@@ -120,10 +132,12 @@ class JetStreamBus:
             return
         finally:
             waiting.cancel()
+        if self._stopping:
+            return  # a cancellation can be lost
         for view in self._views:
             self._loop(view.follow(self._connection))
         if self._worker.works:
-            self._loop(self._take_work(self._connection))
+            self._taking = self._loop(self._take_work(self._connection))
         self._loop(self._measure())
 
     async def _say_that_it_is_away(self) -> None:
@@ -133,9 +147,12 @@ class JetStreamBus:
 
     async def _take_work(self, connection: Client) -> None:
         await self._worker.await_durables(connection)
+        if self._stopping:
+            return  # a cancellation can be lost
         self._broker = new_broker(self._address, self._metrics, self._closed, f"{self._service} work")
         self._worker.subscribe(self._broker, self._address.inbox)
-        await self._broker.start()
+        self._starting = asyncio.create_task(self._broker.start())
+        await asyncio.shield(self._starting)
         await self._worker.watch(connection)
 
     async def _measure(self) -> None:
@@ -158,10 +175,11 @@ class JetStreamBus:
         if not self._stopping:
             self._options.over(reason)
 
-    def _loop(self, endless: Coroutine[Any, Any, None]) -> None:
+    def _loop(self, endless: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(endless)
         task.add_done_callback(self._ended)
         self._loops.append(task)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # None of these loops ends by itself: a bug that ended one must not leave a process that hears nothing.

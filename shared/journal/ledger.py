@@ -9,6 +9,7 @@ import structlog
 
 from shared.bus import BusUnavailable, Message, Publisher, StreamFull
 from shared.clock import Clock, Cpu, rfc3339
+from shared.endings import called_off
 from shared.events import Cause, Event
 from shared.journal.face import JournalFull, JournalUnavailable
 from shared.journal.files import SegmentFiles
@@ -112,9 +113,7 @@ class Ledger:
         try:
             await asyncio.gather(*loops)
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await called_off(loops)
             await self._close()
 
     # Writing.

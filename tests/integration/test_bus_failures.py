@@ -436,6 +436,23 @@ async def test_an_outside_subscriber_hears_what_was_chosen_and_can_do_nothing_el
     assert await bus.stored("JOBS") == []
 
 
+async def test_a_service_may_be_stopped_at_any_moment_of_its_start(bus: NatsWorld) -> None:
+    async def take(_event: Heard[Any]) -> None: ...
+
+    before = len(asyncio.all_tasks())
+    for moment in range(40):
+        stopped = bus.bus_with("cleanup", Options(over=bus.over.append))
+        for event in (ImagePushed, ImageUntagged, ImageDeleted):
+            stopped.work(event, take)
+        stopped.view([GroupState], lambda _: None)
+        await stopped.start()
+        await asyncio.sleep(moment * 0.001)
+        async with asyncio.timeout(9):
+            await stopped.stop()
+    assert bus.over == []
+    await until(lambda: len(asyncio.all_tasks()) == before, 5)
+
+
 def _email(heard: Heard[Event]) -> str:
     assert isinstance(heard.event, GroupState)
     return heard.event.email
