@@ -3,10 +3,12 @@
 The registry takes and keeps them, cleanup goes by them: both read them here, so that nothing is kept that cannot count.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -111,3 +113,8 @@ _ADAPTER: TypeAdapter[dict[str, CleanupPolicy]] = TypeAdapter(Policies)
 def read_policies(content: Mapping[str, Any]) -> dict[str, CleanupPolicy]:
     """Policies by id; raises pydantic's ValidationError."""
     return _ADAPTER.validate_python(dict(content))
+
+
+def fingerprint(policies: Mapping[str, Any], *, dry_run: bool) -> str:
+    """The same as long as a repository's policies, and whether they are only tried, are the same."""
+    return hashlib.sha256(orjson.dumps([policies, dry_run], option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from services.cleanup.jobs import version_json
-from services.cleanup.repositories import Repositories, policies_of
+from services.cleanup.repositories import Repositories, fingerprint_of, policies_of
 from services.cleanup.runs import Run
 from services.cleanup.store import Place, Store
 from services.cleanup.sweep import Sweeper, Wish
@@ -81,7 +81,8 @@ class CleanupApi:
         dry_run = self._is_dry(place) if asked.dry_run is None else asked.dry_run
         shown = {"dryRun": dry_run, "cleanupPolicies": {name: policy.json_data() for name, policy in policies.items()}}
         entry = call.activity(project=place.project, resource=place.resource, request=shown, location=place.location)
-        run = await self._sweeper.run(place, Wish(call.id, dry_run, policies, call.cause, (entry,)))
+        wish = Wish(call.id, dry_run, policies, call.cause, (entry,), fingerprint=self._fingerprint(place, asked))
+        run = await self._sweeper.run(place, wish)
         return json_answer(run.json_data())
 
     async def runs(self, request: web.Request) -> web.Response:
@@ -103,6 +104,10 @@ class CleanupApi:
     def _is_dry(self, place: Place) -> bool:
         fact = self._repositories.get(place)
         return fact is not None and fact.cleanup_policy_dry_run
+
+    def _fingerprint(self, place: Place, asked: _PlanAsked) -> str:
+        fact = self._repositories.get(place)
+        return fingerprint_of(fact) if fact is not None and asked.cleanup_policies is None else ""
 
     def _policies(self, place: Place, asked: _PlanAsked) -> dict[str, CleanupPolicy]:
         fact = self._repositories.get(place)

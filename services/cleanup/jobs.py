@@ -60,8 +60,8 @@ def planned(place: Place, run: Run) -> CleanupPlanned:
     )
 
 
-def jobs(place: Place, run: Run, doomed: Sequence[tuple[Version, str]]) -> list[Event]:
-    """The versions in jobs, each small enough for an event."""
+def jobs(place: Place, run: Run, policies: str, doomed: Sequence[tuple[Version, str]]) -> list[Event]:
+    """The versions in jobs, each small enough for an event; `policies` is their fingerprint, where they can change."""
     batches: list[list[Doomed]] = [[]]
     room = JOB_BYTES
     for version, reason in doomed:
@@ -79,6 +79,7 @@ def jobs(place: Place, run: Run, doomed: Sequence[tuple[Version, str]]) -> list[
             owner="registry",
             repository=place.repository,
             run=run.id,
+            policies=policies,
             versions=tuple(batch),
         )
         for batch in batches

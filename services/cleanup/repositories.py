@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from services.cleanup.store import Place
 from shared.bus import Heard
-from shared.cleanup_policies import CleanupPolicy, read_policies
+from shared.cleanup_policies import CleanupPolicy, fingerprint, read_policies
 from shared.events import Event
 from shared.events.images import RepositoryState
 from shared.tag_rules import TagRules
@@ -20,12 +20,14 @@ class Repositories:
 
     def __init__(self) -> None:
         self._known: dict[Place, RepositoryState] = {}
+        self._generations: dict[Place, int] = {}
 
     def heard(self, heard: Heard[Event]) -> None:
         """Take the last word on a repository."""
         fact = heard.event
         if isinstance(fact, RepositoryState):
-            self._known[Place(fact.project, fact.location, fact.repository)] = fact
+            place = Place(fact.project, fact.location, fact.repository)
+            self._known[place], self._generations[place] = fact, heard.generation
 
     def get(self, place: Place) -> RepositoryState | None:
         """A repository that exists."""
@@ -43,9 +45,18 @@ class Repositories:
             if fact.cleanup_policies and not fact.deleted:
                 yield place, fact
 
+    def generation(self, place: Place) -> int:
+        """Of the last word on a repository; 0 where nothing was heard of it."""
+        return self._generations.get(place, 0)
+
     def projects(self) -> list[str]:
         """Projects that have or had repositories."""
         return sorted({place.project for place in self._known})
+
+
+def fingerprint_of(fact: RepositoryState) -> str:
+    """By which the owner of a repository knows whether its policies are still those."""
+    return fingerprint(fact.cleanup_policies, dry_run=fact.cleanup_policy_dry_run)
 
 
 def policies_of(fact: RepositoryState) -> Mapping[str, CleanupPolicy]:

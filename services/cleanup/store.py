@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from services.cleanup.runs import Run
 from services.cleanup.versions import Name, Running, TagRecord, Version, VersionRecord
 from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import DropField, FieldIs, Index, Keys, Moved, Put, PutField, State, Step, Unindex, ValueIs
+from shared.state import Drop, DropField, FieldIs, Index, Keys, Moved, Put, PutField, State, Step, Unindex, ValueIs
 from shared.state.step import Check, Write
 
 R = TypeVar("R", VersionRecord, TagRecord, Running)
@@ -54,6 +54,26 @@ class Times:
     """How long the owner of the images has to do what it is asked for."""
     rest: int = 0
     """Until the next periodic run may begin; 0: this is none."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """For which policies a repository is cleaned periodically."""
+
+    created: str
+    """When the repository was made: another one of that name has other policies."""
+    generation: int = 0
+    """Of the last word on the repository when its policies were first seen."""
+
+    @classmethod
+    def read(cls, raw: str) -> Self:
+        """A schedule as it is kept."""
+        created, _, generation = raw.partition(" ")
+        return cls(created, int(generation or 0))
+
+    def stored(self) -> str:
+        """The schedule as it is kept."""
+        return f"{self.created} {self.generation}" if self.generation else self.created
 
 
 @dataclass(frozen=True)
@@ -194,15 +214,29 @@ class Store:
         """
         return await self._state.value(self._key(place, "rest")) is not None
 
-    async def follows(self, place: Place) -> str | None:
-        """When the repository was made that periodic runs are kept for; None: for none of that name."""
-        return await self._state.field(self._keys.of(place.project, "followed"), _repository(place))
+    async def follows(self, place: Place) -> Schedule | None:
+        """What periodic runs of a repository are kept for; None: there are none."""
+        raw = await self._state.field(self._followed(place.project), _repository(place))
+        return None if raw is None else Schedule.read(raw)
 
-    async def follow(self, place: Place, before: str | None, created: str, rest: int, request: str) -> None:
+    async def schedules(self, project: str) -> dict[Place, Schedule]:
+        """Repositories of a project that have periodic runs."""
+        found = await self._state.record(self._followed(project))
+        return {Place(project, *name.split("/")): Schedule.read(raw) for name, raw in found.items()}
+
+    async def follow(self, place: Place, before: Schedule | None, after: Schedule, rest: int, request: str) -> None:
         """Begin with a rest: whoever sets policies has time to look at the plan. Raises Moved."""
-        followed = self._keys.of(place.project, "followed")
-        check = FieldIs(followed, _repository(place), before)
-        writes = (PutField(followed, _repository(place), created), Put(self._key(place, "rest"), request, rest))
+        followed = self._followed(place.project)
+        check = FieldIs(followed, _repository(place), before.stored() if before else None)
+        writes = (PutField(followed, _repository(place), after.stored()), Put(self._key(place, "rest"), request, rest))
+        await self._state.apply(Step(partition_of(place.project), request, (check,), writes))
+
+    async def unfollow(self, place: Place, schedule: Schedule) -> None:
+        """End periodic runs, with the rest that was kept for them. Raises Moved."""
+        followed, raw = self._followed(place.project), schedule.stored()
+        check = FieldIs(followed, _repository(place), raw)
+        writes = (DropField(followed, _repository(place)), Drop(self._key(place, "rest")))
+        request = f"unfollow {_repository(place)} {raw}"
         await self._state.apply(Step(partition_of(place.project), request, (check,), writes))
 
     async def waits(self, place: Place, run: str) -> bool:
@@ -251,6 +285,9 @@ class Store:
 
     def _key(self, place: Place, kind: str, *more: str) -> str:
         return self._keys.of(place.project, kind, place.location, place.repository, *more)
+
+    def _followed(self, project: str) -> str:
+        return self._keys.of(project, "followed")
 
     def _open(self, project: str) -> str:
         return self._keys.of(project, "open")

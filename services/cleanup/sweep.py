@@ -1,6 +1,7 @@
 """The sweep: plans made, written down and, unless they are tries, turned into jobs for the owner of the images."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -9,9 +10,9 @@ import structlog
 from services.cleanup.calendar import Calendar
 from services.cleanup.jobs import jobs, names_in, plan_json, planned
 from services.cleanup.plan import Plan, plan
-from services.cleanup.repositories import Repositories, policies_of
+from services.cleanup.repositories import Repositories, fingerprint_of, policies_of
 from services.cleanup.runs import Run
-from services.cleanup.store import Change, Place, Store, Times
+from services.cleanup.store import Change, Place, Schedule, Store, Times
 from services.cleanup.versions import Name
 from shared.blobs import Blobs, BucketUnavailable
 from shared.cleanup_policies import CleanupPolicy
@@ -44,6 +45,8 @@ class Wish:
     """Said in the same step: the audit entry of who wants it."""
     rest: int = 0
     """Seconds until the next periodic run; 0: this is none."""
+    fingerprint: str = ""
+    """Of the policies, where they are the repository's own and count only as long as they are."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,11 @@ class Sweeper:
             plan_object=name,
             started=rfc3339(self._clock.now()),
         )
-        events = [planned(place, run), *([] if wish.dry_run else jobs(place, run, doomed)), *wish.events]
+        events = [
+            planned(place, run),
+            *([] if wish.dry_run else jobs(place, run, wish.fingerprint, doomed)),
+            *wish.events,
+        ]
         times = Times(MOST_WAIT, wish.rest)
         await self._store.begin(place, run, Change(f"run {wish.run}", wish.cause, events), times)
         return run
@@ -146,6 +153,7 @@ class SweepLoop:
             for project in self.repositories.projects():
                 for place, run in await self.store.open_runs(project):
                     await self.sweeper.settle(place, run)
+                await self._forget_schedules(project)
             for place, fact in self.repositories.with_policies():
                 policies = policies_of(fact)
                 if policies:
@@ -153,17 +161,28 @@ class SweepLoop:
         except (Moved, LaneFull, StateUnavailable, BucketUnavailable) as error:
             _LOG.warning("sweep put off", error=type(error).__name__)
 
+    async def _forget_schedules(self, project: str) -> None:
+        """Policies that come back, or come to a new repository of that name, begin with a rest of their own."""
+        scheduled = {place for place, _ in self.repositories.with_policies()}
+        for place, schedule in (await self.store.schedules(project)).items():
+            # A replica that has not heard of these policies yet has nothing to say about them.
+            if place not in scheduled and schedule.generation < self.repositories.generation(place):
+                with suppress(Moved):  # another replica did
+                    await self.store.unfollow(place, schedule)
+
     async def _run_if_due(self, place: Place, fact: RepositoryState, policies: Mapping[str, CleanupPolicy]) -> None:
         if await self.store.rests(place):
             return
         followed, run, rest = await self.store.follows(place), self.ids.new(), ceil(self.interval)
         try:
-            if followed != fact.created:  # another repository of that name had its own policies
-                await self.store.follow(place, followed, fact.created, rest, run)
+            if followed is None or followed.created != fact.created:  # another repository of that name had its own
+                schedule = Schedule(fact.created, self.repositories.generation(place))
+                await self.store.follow(place, followed, schedule, rest, run)
                 return
             dry_run = fact.cleanup_policy_dry_run
             entry = _system_entry(place, run, self.clock.now(), dry_run=dry_run)
-            await self.sweeper.run(place, Wish(run, dry_run, policies, Cause(id=run), (entry,), rest))
+            wish = Wish(run, dry_run, policies, Cause(id=run), (entry,), rest, fingerprint_of(fact))
+            await self.sweeper.run(place, wish)
         except Moved:
             return  # another replica did
 

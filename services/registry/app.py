@@ -76,7 +76,8 @@ def build(parts: Parts) -> Service:
         directory=parts.directory,
         settings=settings,
     )
-    handlers = Handlers(Attaching(store, holdings, pushing, parts.blobs, parts.elsewhere), deletion, voice, parts.clock)
+    attaching = Attaching(store, holdings, pushing, parts.blobs, parts.elsewhere)
+    handlers = Handlers(store, attaching, deletion, voice, parts.clock)
     parts.bus.work(ReferrerRequested, handlers.attach)
     parts.bus.work(CleanupRequested, handlers.clean)
     return _service(parts, registry, policies, Mounts(store, holdings, parts.blobs, voice, settings.mount_copy_bytes))

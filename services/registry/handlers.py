@@ -10,9 +10,11 @@ from services.registry.attaching import Attaching
 from services.registry.deletion import Deletion, Guard
 from services.registry.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, NameInvalid, NameUnknown
 from services.registry.names import ImageName, digest, is_image
+from services.registry.store import Store
 from services.registry.voice import Voice
 from shared.blobs import BlobMissing
 from shared.bus import Heard, Reject
+from shared.cleanup_policies import fingerprint
 from shared.clock import Clock
 from shared.events import Event, caused_id
 from shared.events.audit import AuditSystem
@@ -29,6 +31,7 @@ _log = structlog.get_logger("registry")
 class Handlers:
     """Event in; effects, and the events they cause, in one step."""
 
+    store: Store
     attaching: Attaching
     deletion: Deletion
     voice: Voice
@@ -48,7 +51,10 @@ class Handlers:
             raise Reject(f"this cannot become a referrer: {error}") from error
 
     async def clean(self, heard: Heard[CleanupRequested]) -> None:
-        """Delete what is unchanged since the plan was made and held by nothing; the rest stays for the next plan."""
+        """Delete what is unchanged since the plan was made and held by nothing; the rest stays for the next plan.
+
+        Once the policies that the plan went by are others, or only tried, or gone, nothing more of it is deleted.
+        """
         asked = heard.event
         versions = [(_image(asked.project, asked.repository, doomed.image), doomed) for doomed in asked.versions]
         # Twice: what an index lists is free once the index, which may stand behind it, is gone.
@@ -63,10 +69,21 @@ class Handlers:
         except DigestInvalid as error:
             raise Reject(str(error)) from error
         act = self._act(heard, ("system_event",)).part(f"{name.image}@{condemned}")
+        if not await self._still_holds(heard.event):
+            return False
         try:
             return await self.deletion.delete(name, condemned, act, Guard(doomed.generation, doomed.tags))
         except ManifestUnknown:
             return True
+
+    async def _still_holds(self, asked: CleanupRequested) -> bool:
+        if not asked.policies:
+            return True
+        found = await self.store.repository(asked.project, asked.repository)
+        if found is None:
+            return False
+        settings = found.settings
+        return asked.policies == fingerprint(settings.cleanup_policies, dry_run=settings.cleanup_policy_dry_run)
 
     def _act(self, heard: Heard[ReferrerRequested] | Heard[CleanupRequested], logs: Sequence[str]) -> Act:
         def witness(deed: Deed) -> list[Event]:

@@ -64,6 +64,11 @@ class CleanupRequested(Job):
     """The service that owns the things and hears this."""
     repository: str
     run: str
+    policies: str = ""
+    """Fingerprint of the repository's policies that the plan went by: once they are others, its owner deletes nothing.
+
+    Empty: the plan went by policies that came with the wish for it.
+    """
     versions: tuple[Doomed, ...] = ()
 
     def resource(self) -> str:

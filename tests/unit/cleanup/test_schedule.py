@@ -10,6 +10,10 @@ import pytest
 
 from services.cleanup.app import build
 from services.cleanup.calendar import Calendar
+from services.cleanup.repositories import Repositories
+from services.cleanup.store import Place, Schedule, Store
+from services.cleanup.sweep import Habits, Sweeper, SweepLoop
+from shared.bus import Heard
 from shared.clock import rfc3339
 from shared.events import Event
 from shared.events.images import ImagePushed, RepositoryState
@@ -64,9 +68,12 @@ class Pair:
     def memory(self) -> MemoryParts:
         return self.replicas[0].memory
 
-    async def hear(self, *events: Event) -> None:
+    async def hear(self, *events: Event, generation: int = 1) -> None:
         now = rfc3339(self.memory.clock.now())
-        messages = [said(event, cause=event.model_dump_json(), generation=1, time=now) for event in events]
+        cause = str(generation)
+        messages = [
+            said(event, cause=cause + event.model_dump_json(), generation=generation, time=now) for event in events
+        ]
         await self.memory.parts.bus.publisher.publish(messages)
         for _ in range(20):
             await asyncio.sleep(0.003)
@@ -181,3 +188,55 @@ def test_the_calendar_follows_a_clock_that_is_put_back_and_not_one_that_is_set_f
     assert calendar.now() == EPOCH
     wall.wrong = -HOUR
     assert calendar.now() == EPOCH - HOUR
+
+
+@pytest.mark.parametrize("without", [RepositoryState(**AT, created="x"), RepositoryState(**AT, deleted=True)])
+async def test_policies_that_were_taken_away_run_no_more_and_begin_with_a_rest_when_they_come_back(
+    pair: Pair, without: RepositoryState
+) -> None:
+    policies = RepositoryState(**AT, cleanup_policies=OLD, created="x")
+    await pair.hear(policies, generation=1)
+    await pair.pass_(1.5 * DAY)
+    assert pair.runs() == 1
+    await pair.hear(without, generation=2)
+    await pair.pass_(3 * DAY)
+    assert pair.runs() == 1
+    parts = pair.memory.parts
+    assert await parts.state.record(parts.keys.of("demo", "followed")) == {}
+    await pair.hear(policies, generation=3)
+    await pair.pass_(0.9 * DAY)
+    assert pair.runs() == 1
+    await pair.pass_(0.2 * DAY)
+    assert pair.runs() == 2
+
+
+async def test_policies_that_come_back_within_the_rest_begin_with_a_whole_one(pair: Pair) -> None:
+    policies = RepositoryState(**AT, cleanup_policies=OLD)
+    await pair.hear(policies, generation=1)
+    await pair.pass_(0.5 * DAY)
+    await pair.hear(RepositoryState(**AT), generation=2)
+    await pair.pass_(HOUR)
+    await pair.hear(policies, generation=3)
+    await pair.pass_(0.9 * DAY)
+    assert pair.runs() == 0
+    await pair.pass_(0.2 * DAY)
+    assert pair.runs() == 1
+
+
+async def test_a_replica_that_has_not_heard_of_the_policies_yet_ends_nobodys_schedule() -> None:
+    memory = memory_parts("cleanup")
+    store = Store(memory.parts.state, memory.parts.keys, memory.parts.outbox)
+    place, behind = Place("demo", "local", "web"), Repositories()
+    behind.heard(heard(RepositoryState(**AT), 4))
+    await store.follow(place, None, Schedule("", 5), 60, "follow")
+    sweeper = Sweeper(store, memory.parts.blobs, behind, memory.clock, memory.parts.cpu, Habits(0))
+    loop = SweepLoop(sweeper, store, behind, memory.clock, memory.parts.ids, 60)
+    await loop.once()
+    assert await store.schedules("demo") == {place: Schedule("", 5)}
+    behind.heard(heard(RepositoryState(**AT), 6))
+    await loop.once()
+    assert await store.schedules("demo") == {}
+
+
+def heard(fact: RepositoryState, generation: int) -> Heard[Event]:
+    return Heard(event=fact, id=str(generation), generation=generation, sequence=generation, time="")

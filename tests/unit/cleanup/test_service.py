@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from services.cleanup.app import build
+from shared.cleanup_policies import fingerprint
 from shared.clock import rfc3339
 from shared.events import Event
 from shared.events.attestations import AdmissionDecided
@@ -231,6 +232,17 @@ async def test_a_repositorys_dry_run_switch_holds_for_runs_that_do_not_say_other
     _, run = await house.call("POST", f"{WEB}:runCleanup", asked)
     assert run["state"] == state
     assert bool(house.memory.announced("cleanup.requested")) == (state == "RUNNING")
+
+
+async def test_what_is_asked_for_counts_only_while_the_repositorys_policies_are_the_same(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    await house.hear(RepositoryState(**AT, cleanup_policies=POLICIES))
+    await house.call("POST", f"{WEB}:runCleanup", {})
+    await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": {"old": POLICIES["old"]}})
+    await house.memory.clock.advance(3601)
+    await house.memory.clock.advance(3601)
+    bound = [job.data.get("policies", "") for job in house.memory.announced("cleanup.requested")]
+    assert bound == [known := fingerprint(POLICIES, dry_run=False), "", known]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from shared.bus import Reject
+from shared.cleanup_policies import fingerprint
 from shared.events.cleanups import CleanupRequested, Doomed
 from shared.events.images import ReferrerRequested
 from shared.state import Step
@@ -60,13 +61,19 @@ async def test_an_object_that_is_not_there_is_for_the_dead_letters(oci: Registry
         await oci.hear(wanted(image.digest, "scanner/none"))
 
 
-async def clean(oci: RegistryClient, versions: Sequence[tuple[str, int]]) -> None:
+async def clean(oci: RegistryClient, versions: Sequence[tuple[str, int]], policies: str = "") -> None:
     known = ("old", "multi")
     doomed = tuple(
         Doomed(image="app", digest=digest, generation=generation, tags=known) for digest, generation in versions
     )
     job = CleanupRequested(
-        project="demo", location="local", owner="registry", repository="web", run="r", versions=doomed
+        project="demo",
+        location="local",
+        owner="registry",
+        repository="web",
+        run="r",
+        policies=policies,
+        versions=doomed,
     )
     await oci.hear(job, f"job {versions}")
 
@@ -104,6 +111,31 @@ async def test_a_tag_that_whoever_asks_has_not_heard_of_keeps_the_version(oci: R
     await clean(oci, [(image.digest, generation(oci, other.digest))])
     assert (await oci.call("HEAD", f"{MANIFESTS}/late")).status == 200
     assert oci.parts.announced("image.deleted") == []
+
+
+@pytest.mark.parametrize(
+    ("since", "spared"),
+    [
+        ({"description": "others"}, False),
+        ({"cleanupPolicies": {}}, True),
+        ({"cleanupPolicies": {"old": {"action": "DELETE", "condition": {"olderThan": "60d"}}}}, True),
+        ({"cleanupPolicyDryRun": True}, True),
+    ],
+)
+async def test_nothing_is_deleted_by_policies_that_a_repository_has_no_more(
+    oci: RegistryClient, since: dict[str, Any], *, spared: bool
+) -> None:
+    image, repository = small_image(), "/v1/projects/demo/locations/local/repositories/web"
+    await oci.push(image, "old")
+    own = {"old": {"action": "DELETE", "condition": {"olderThan": "30d"}}}
+    await oci.call("PATCH", repository, orjson.dumps({"cleanupPolicies": own}))
+    (known,) = [event.data for event in oci.parts.announced("state.repository") if "cleanup_policies" in event.data]
+    mask = "?updateMask=" + ",".join(since)
+    assert (await oci.call("PATCH", f"{repository}{mask}", orjson.dumps(since))).status == 200
+    bound = fingerprint(known["cleanup_policies"], dry_run=False)
+    await clean(oci, [(image.digest, generation(oci, image.digest))], bound)
+    assert (await oci.call("HEAD", f"{MANIFESTS}/old")).status == (200 if spared else 404)
+    assert bool(oci.parts.announced("image.deleted")) != spared
 
 
 @pytest.mark.parametrize(
