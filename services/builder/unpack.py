@@ -2,7 +2,8 @@
 
 A process of its own, because it changes its root to the directory first: no path and no link in a hostile layer can
 then lead out of it, whatever this code overlooks. Before that it enters the user namespace USERS, so that it is not
-root of this machine, and what it makes belongs to nobody here. Whiteouts remove what lower layers brought.
+root of this machine, and what it makes belongs to nobody here. Owners that this namespace does not have become its
+root. Whiteouts remove what lower layers brought.
 """
 
 import ctypes
@@ -54,8 +55,11 @@ class _Counted(io.RawIOBase):
         return len(piece)
 
 
-def unpack(layer: IO[bytes], packed: int, limit: int) -> int:
-    """Unpack into the current root directory; returns how many members there were. Raises LayerRefused."""
+def unpack(layer: IO[bytes], packed: int, limit: int, users: int, groups: int) -> int:
+    """Unpack into the current root directory; returns how many members there were. Raises LayerRefused.
+
+    Ids of users and groups from these numbers on are not there.
+    """
     stream = io.BufferedReader(_Counted(_decompressed(layer), packed, limit), 256 * 1024)
     count = 0
     try:
@@ -65,6 +69,8 @@ def unpack(layer: IO[bytes], packed: int, limit: int) -> int:
                 count += 1
                 if count > MAX_MEMBERS:
                     raise LayerRefused(f"the layer has more than {MAX_MEMBERS} members")
+                # tarfile keeps quiet about an owner that cannot be given, and then gives no mode either.
+                member.uid, member.gid = _known(member.uid, users), _known(member.gid, groups)
                 _place(archive, member)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zstandard.ZstdError, ValueError) as broken:
         raise LayerRefused(f"the layer is damaged: {broken}") from None
@@ -106,6 +112,10 @@ def _as_it_is(member: tarfile.TarInfo, _: str) -> tarfile.TarInfo:
     return member
 
 
+def _known(owner: int, count: int) -> int:
+    return owner if owner < count else 0
+
+
 def _is_directory(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -141,6 +151,12 @@ def _become_nobody(namespace: str) -> None:
     os.setresuid(0, 0, 0)
 
 
+def _ids(table: str) -> int:
+    """How many ids there are in this user namespace, from 0 on."""
+    with open(table) as lines:  # noqa: PTH123 - the kernel's
+        return max((int(count) for first, _, count in map(str.split, lines) if first == "0"), default=0)
+
+
 def main(arguments: list[str]) -> int:
     """Unpack standard input; the exit code is 0, or 1 with the reason on standard error."""
     directory, limit, *users = arguments
@@ -152,9 +168,10 @@ def main(arguments: list[str]) -> int:
     os.chdir(directory)
     for namespace in users:
         _become_nobody(namespace)
+    ids = _ids("/proc/self/uid_map"), _ids("/proc/self/gid_map")
     os.chroot(".")
     try:
-        unpack(layer, packed, int(limit))
+        unpack(layer, packed, int(limit), *ids)
     except LayerRefused as refused:
         sys.stderr.write(f"{refused}\n")
         return 1

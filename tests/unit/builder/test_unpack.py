@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 DEBIANS = "/usr/bin/python3"
-AS_ROOT = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-"""Changing the root needs one, if only of a user namespace."""
+ALONE = ("unshare", "--map-root-user")
+"""As without root: the root of a user namespace, who has no other ids to give."""
+MACHINE: tuple[str, ...] = ()
 
 
 def version(python: str) -> str:
@@ -41,7 +42,7 @@ def layer() -> bytes:
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, mode in (("bin/tool", 0o4755), ("etc/.wh.gone", 0o644)):
             member = tarfile.TarInfo(name)
-            member.size, member.mode = 2, mode
+            member.size, member.mode, member.uid, member.gid = 2, mode, 1002, 42
             archive.addfile(member, io.BytesIO(b"#!"))
         for name, kind, link in (
             ("var/empty", tarfile.DIRTYPE, ""),
@@ -49,19 +50,29 @@ def layer() -> bytes:
             ("bin/hard", tarfile.LNKTYPE, "bin/tool"),
         ):
             member = tarfile.TarInfo(name)
-            member.type, member.linkname, member.mode = kind, link, 0o4755
+            member.type, member.linkname, member.mode, member.uid = kind, link, 0o4755, 1002
             archive.addfile(member)
     return gzip.compress(packed.getvalue())
 
 
-@pytest.mark.skipif(bool(AS_ROOT) and shutil.which("unshare") is None, reason="neither root nor unshare is at hand")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed (package util-linux)")
 @pytest.mark.parametrize("python", pythons())
-def test_a_layer_is_unpacked_as_it_is(python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("around", "owner"),
+    [
+        pytest.param(ALONE, os.getuid(), id="without root"),
+        pytest.param(
+            MACHINE, 1002, id="root", marks=pytest.mark.skipif(os.geteuid() != 0, reason="it takes root of the machine")
+        ),
+    ],
+)
+def test_a_layer_is_unpacked_as_it_is(python: str, around: tuple[str, ...], owner: int, tmp_path: Path) -> None:
+    """The modes of files whose owner is not there are kept, too."""
     root, packed = tmp_path / "root", tmp_path / "layer"
     (root / "etc").mkdir(parents=True)
     (root / "etc" / "gone").touch()
     packed.write_bytes(layer())
-    command = [*AS_ROOT, python, "-m", "services.builder.unpack", str(root), "1000000"]
+    command = [*around, python, "-m", "services.builder.unpack", str(root), "1000000"]
     places = {"PYTHONPATH": os.pathsep.join((str(ROOT), sysconfig.get_path("platlib"))), "PATH": os.environ["PATH"]}
 
     with packed.open("rb") as opened:
@@ -78,5 +89,6 @@ def test_a_layer_is_unpacked_as_it_is(python: str, tmp_path: Path) -> None:
         "var/empty",
     ]
     assert (root / "bin/tool").stat().st_mode & 0o7777 == 0o4755
+    assert (root / "bin/tool").stat().st_uid == owner
     assert (root / "bin/soft").readlink() == Path("/bin/tool")
     assert (root / "bin/hard").samefile(root / "bin/tool")
