@@ -41,10 +41,11 @@ _WHEELS = {
 
 _CLIENTS = (
     _Client(("crun", "runc"), "container runtime: builds run their steps in it", "sudo apt install crun"),
-    _Client(("newuidmap",), "builds without root", "sudo apt install uidmap"),
+    _Client(("newuidmap",), "podman and buildah without root", "sudo apt install uidmap"),
+    _Client(("slirp4netns",), "a network for builds", "sudo apt install slirp4netns"),
     _Client(("skopeo",), "copies images", "sudo apt install skopeo"),
     _Client(("podman", "docker"), "builds and runs images", "sudo apt install podman"),
-    _Client(("buildah",), "builds images", "sudo apt install buildah"),
+    _Client(("buildah",), "builds images, also Dockerfiles of builds", "sudo apt install buildah"),
     _Client(("umoci",), "takes images apart", "sudo apt install umoci"),
     _Client(("gcloud",), "Google's command line, which works against this suite", "see Google's guide for its SDK"),
     _Client(("docker-registry",), "the peer that `./task bench` compares with", "sudo apt install docker-registry"),

@@ -16,7 +16,7 @@ from services.builder.account import BuildAccount, write_auth_file
 from services.builder.buildfile import BuildStep
 from services.builder.errors import BuildfileInvalid, NoRuntime, PushFailed
 from services.builder.references import parse_reference
-from services.builder.sandbox import Limits, Network
+from services.builder.sandbox import Limits, Network, Users
 from services.builder.sandbox.cgroups import Cgroups
 from services.builder.sandbox.confine import Confinement
 from services.builder.sandbox.container import seccomp
@@ -152,7 +152,7 @@ class Buildah:
             etc=place / "etc",
             groups=groups,
         )
-        where = ["--root", str(folder / "store"), "--runroot", "/run/containers", "--storage-driver", "vfs"]
+        where = store(folder / "store", self.sandbox.users)
         inside = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(self.workspace.shared)]
         program = [*inside, "buildah", *where, verb, *login, *rest]
         return await started(confinement, program, {"HOME": "/root"}, lambda: Cgroups.remove(groups))
@@ -197,6 +197,12 @@ class Buildah:
             if self._network is None:
                 self._network = await self.connect()
             return self._network
+
+
+def store(folder: Path, users: Users) -> list[str]:
+    """The words that name the build's store; without root there are no other owners that files could be given to."""
+    words = ["--root", str(folder), "--runroot", "/run/containers", "--storage-driver", "vfs"]
+    return words if users.privileged else [*words, "--storage-opt", "vfs.ignore_chown_errors=true"]
 
 
 def _read_digest(file: Path) -> str:
