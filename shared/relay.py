@@ -4,9 +4,10 @@ One relay at a time drains a lane, by a lease that it renews. The lease guards r
 the bus drops twins, but only for a while: so a relay that stood still for longer than its lease looks again before it
 publishes.
 
-A lane's first entry leaves at once; while more come, they leave together, a few dozen times a second, and one question
-to the state renews the lease, removes what the bus has and reads what is next. A lease is not given back after each
-turn: it is kept until it runs out, so that a busy lane stays with one relay.
+A lane's first entry leaves at once; while more come, they leave together, and the longer they keep coming, the more of
+them together, down to ten times a second. One question to the state renews the lease, removes what the bus has and
+reads what is next. A lease is not given back after each turn: it is kept until it runs out, so that a busy lane stays
+with one relay.
 """
 
 import asyncio
@@ -25,8 +26,11 @@ from shared.state import LaneEntry, Lease, State, StateUnavailable
 BATCH = 64
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 5.0
-PACE_SECONDS = 0.025
-"""From one turn of a lane to its next while entries keep coming: each turn costs the same for one entry as for many."""
+PACE_SECONDS, LONGEST_PACE_SECONDS = 0.025, 0.1
+"""From one turn of a lane to its next, first and at most, twice as long after each turn that found entries.
+
+A turn costs the same for one entry as for many, and most of that falls to the state store.
+"""
 AT_ONCE = 16
 """Lanes drained beside each other: bounds what lies in memory."""
 
@@ -103,7 +107,7 @@ class Relay:
     async def _tend_until_empty(self, lane: str) -> None:
         """Drain one lane; what hinders it hinders no other lane."""
         tenure = self._tenures.setdefault(lane, _Tenure(Lease(lane, self._token)))
-        pause = _FIRST_PAUSE
+        pause, pace = _FIRST_PAUSE, PACE_SECONDS
         try:
             while True:
                 self._woken_again.pop(lane, None)
@@ -115,7 +119,8 @@ class Relay:
                 if hindered is not None:
                     await self._clock.sleep(max(pause, hindered))
                 elif tenure.published:
-                    await self._clock.sleep(max(0.0, began + PACE_SECONDS - self._clock.monotonic()))
+                    await self._clock.sleep(max(0.0, began + pace - self._clock.monotonic()))
+                    pace = min(2 * pace, LONGEST_PACE_SECONDS)
         finally:
             self._tending.pop(lane, None)
             self._waiting_since.pop(lane, None)
