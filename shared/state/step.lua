@@ -4,28 +4,24 @@
 -- ARGV  counter, answer, request seconds, lane limit, wake channel, then three lists, each begun by its length:
 --       checks (code, key, field, value), writes (code, key, field, value, stamped),
 --       drafts (lane key, stream, sequence counter, id, subject, body).
+local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local REQUEST, GENERATIONS, SEQUENCES, LANES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local counter, answer, seconds = ARGV[1], ARGV[2], ARGV[3]
 local lane_limit, channel = tonumber(ARGV[4]), ARGV[5]
 
+-- The lists stay where they are: of each only its first and its last place is known.
 local position = 6
 local function list(width)
-  local items = {}
-  for _ = 1, tonumber(ARGV[position]) do
-    local item = {}
-    for column = 1, width do
-      item[column] = ARGV[position + column]
-    end
-    items[#items + 1] = item
-    position = position + width
-  end
-  position = position + 1
-  return items
+  local first = position + 1
+  position = first + tonumber(ARGV[position]) * width
+  return first, position - 1
 end
-local checks, writes, drafts = list(4), list(5), list(6)
+local first_check, last_check = list(4)
+local first_write, last_write = list(5)
+local first_draft, last_draft = list(6)
 
-local function key_of(item, column)
-  return KEYS[tonumber(item[column])]
+local function key_at(place)
+  return KEYS[tonumber(ARGV[place])]
 end
 
 local function plain(number)
@@ -34,17 +30,23 @@ end
 
 -- Checks.
 
-local remembered = redis.call('GET', REQUEST)
+local remembered = call('GET', REQUEST)
 if remembered then
   -- A write, so that where there are replicas this connection waits for them, too.
-  redis.call('EXPIRE', REQUEST, seconds)
+  call('EXPIRE', REQUEST, seconds)
   return {'again', remembered}
 end
 
-for _, draft in ipairs(drafts) do
-  if redis.call('XLEN', key_of(draft, 1)) >= lane_limit then
-    return {'full', draft[2]}
+local held, brought = {}, {}
+for draft = first_draft, last_draft, 6 do
+  local lane = key_at(draft)
+  if not held[lane] then
+    held[lane] = call('XLEN', lane)
+    if held[lane] >= lane_limit then
+      return {'full', ARGV[draft + 1]}
+    end
   end
+  brought[lane] = (brought[lane] or 0) + 1
 end
 
 local function integer_or_nil(text)
@@ -55,41 +57,53 @@ local function integer_or_nil(text)
 end
 
 local holds = {
-  value_is = function(key, _, value) return redis.call('GET', key) == value end,
-  value_absent = function(key) return redis.call('GET', key) == false end,
-  field_is = function(key, field, value) return redis.call('HGET', key, field) == value end,
-  field_absent = function(key, field) return redis.call('HGET', key, field) == false end,
-  not_member = function(key, member) return redis.call('ZSCORE', key, member) == false end,
-  is_member = function(key, member) return redis.call('ZSCORE', key, member) ~= false end,
-  is_empty = function(key) return redis.call('EXISTS', key) == 0 end,
+  value_is = function(key, _, value) return call('GET', key) == value end,
+  value_absent = function(key) return call('GET', key) == false end,
+  field_is = function(key, field, value) return call('HGET', key, field) == value end,
+  field_absent = function(key, field) return call('HGET', key, field) == false end,
+  not_member = function(key, member) return call('ZSCORE', key, member) == false end,
+  is_member = function(key, member) return call('ZSCORE', key, member) ~= false end,
+  is_empty = function(key) return call('EXISTS', key) == 0 end,
   field_at_most = function(key, field, limit)
-    return (integer_or_nil(redis.call('HGET', key, field)) or math.huge) <= tonumber(limit)
+    return (integer_or_nil(call('HGET', key, field)) or math.huge) <= tonumber(limit)
   end,
   score_is = function(key, member, score)
-    local found = redis.call('ZSCORE', key, member)
+    local found = call('ZSCORE', key, member)
     return found ~= false and tonumber(found) == tonumber(score)
   end,
 }
-for _, check in ipairs(checks) do
-  if not holds[check[1]](key_of(check, 2), check[3], check[4]) then
+-- What a check could read is of the kind that it reads, or absent: nobody needs to ask again.
+local reads = {
+  value_is = 'string', value_absent = 'string',
+  field_is = 'hash', field_absent = 'hash', field_at_most = 'hash',
+  not_member = 'zset', is_member = 'zset', score_is = 'zset',
+}
+local fits = {}
+for check = first_check, last_check, 4 do
+  local code, key = ARGV[check], key_at(check + 1)
+  if not holds[code](key, ARGV[check + 2], ARGV[check + 3]) then
     return {'moved'}
   end
+  fits[key] = reads[code]
 end
 
 local needs = {put = 'string', put_field = 'hash', drop_field = 'hash', add = 'hash', index = 'zset', unindex = 'zset'}
-local dropped, kinds = {}, {}
-for _, write in ipairs(writes) do
-  local code, key = write[1], key_of(write, 2)
+local dropped = {}
+for write = first_write, last_write, 5 do
+  local code, key = ARGV[write], key_at(write + 1)
   if code == 'drop' then
     dropped[key] = true
   elseif not dropped[key] then
-    local kind = kinds[key] or redis.call('TYPE', key).ok
-    kinds[key] = kind
-    if kind ~= 'none' and kind ~= needs[code] then
-      return {'wrong', key .. ' is a ' .. kind}
+    local need = needs[code]
+    if fits[key] ~= need then
+      local kind = call('TYPE', key).ok
+      if kind ~= 'none' and kind ~= need then
+        return {'wrong', key .. ' is a ' .. kind}
+      end
+      fits[key] = need
     end
-    if code == 'add' and not integer_or_nil(redis.call('HGET', key, write[3])) then
-      return {'wrong', key .. ' ' .. write[3] .. ' is no integer'}
+    if code == 'add' and not integer_or_nil(call('HGET', key, ARGV[write + 2])) then
+      return {'wrong', key .. ' ' .. ARGV[write + 2] .. ' is no integer'}
     end
   end
 end
@@ -98,55 +112,58 @@ end
 
 local generation = '0'
 if counter ~= '' then
-  generation = plain(redis.call('HINCRBY', GENERATIONS, counter, 1))
+  generation = plain(call('HINCRBY', GENERATIONS, counter, 1))
 end
 
 local does = {
   put = function(key, expiry, value)
     if expiry == '' then
-      redis.call('SET', key, value)
+      call('SET', key, value)
     else
-      redis.call('SET', key, value, 'EX', expiry)
+      call('SET', key, value, 'EX', expiry)
     end
   end,
-  drop = function(key) redis.call('DEL', key) end,
-  drop_field = function(key, field) redis.call('HDEL', key, field) end,
-  add = function(key, field, by) redis.call('HINCRBY', key, field, by) end,
-  index = function(key, member, score) redis.call('ZADD', key, score, member) end,
-  unindex = function(key, member) redis.call('ZREM', key, member) end,
+  drop = function(key) call('DEL', key) end,
+  drop_field = function(key, field) call('HDEL', key, field) end,
+  add = function(key, field, by) call('HINCRBY', key, field, by) end,
+  index = function(key, member, score) call('ZADD', key, score, member) end,
+  unindex = function(key, member) call('ZREM', key, member) end,
 }
 local function value_of(write)
-  return write[5] == '1' and generation or write[4]
+  return ARGV[write + 4] == '1' and generation or ARGV[write + 3]
 end
-local number = 1
-while number <= #writes do
-  local write = writes[number]
-  if write[1] == 'put_field' then
+local write = first_write
+while write <= last_write do
+  local code, key = ARGV[write], key_at(write + 1)
+  if code == 'put_field' then
     -- Fields of one hash that follow each other are set, and written to the file, as one command.
-    local fields = {}
+    local number, fields = ARGV[write + 1], {}
     repeat
-      fields[#fields + 1], fields[#fields + 2] = writes[number][3], value_of(writes[number])
-      number = number + 1
-      local more = writes[number]
-    until not more or more[1] ~= 'put_field' or more[2] ~= write[2] or #fields >= 1000
-    redis.call('HSET', key_of(write, 2), unpack(fields))
+      fields[#fields + 1], fields[#fields + 2] = ARGV[write + 2], value_of(write)
+      write = write + 5
+    until write > last_write or ARGV[write] ~= code or ARGV[write + 1] ~= number or #fields >= 1000
+    call('HSET', key, unpack(fields))
   else
-    does[write[1]](key_of(write, 2), write[3], value_of(write))
-    number = number + 1
+    does[code](key, ARGV[write + 2], value_of(write))
+    write = write + 5
   end
 end
 
-for _, draft in ipairs(drafts) do
-  local lane, stream, sequence_counter, id, subject, body = key_of(draft, 1), unpack(draft, 2)
-  local sequence = plain(redis.call('HINCRBY', SEQUENCES, sequence_counter, 1))
+local last = {}
+for draft = first_draft, last_draft, 6 do
+  local lane, stream, sequence_counter, id, subject, body = key_at(draft), unpack(ARGV, draft + 1, draft + 5)
+  local sequence = plain(call('HINCRBY', SEQUENCES, sequence_counter, 1))
   local content = string.sub(body, 1, -2) .. ',"sequence":' .. sequence .. ',"generation":' .. generation .. '}'
-  if redis.call('XLEN', lane) == 0 then
-    redis.call('PUBLISH', channel, lane)
+  if not last[lane] then
+    last[lane] = call('HINCRBY', LANES, stream, brought[lane]) - brought[lane]
+    if held[lane] == 0 then
+      call('PUBLISH', channel, lane)
+    end
   end
   -- The entry's own number is its id: the lane itself refuses a step backwards, and removal up to a number is exact.
-  local number = plain(redis.call('HINCRBY', LANES, stream, 1))
-  redis.call('XADD', lane, number .. '-1', 'id', id, 'subject', subject, 'content', content)
+  last[lane] = last[lane] + 1
+  call('XADD', lane, plain(last[lane]) .. '-1', 'id', id, 'subject', subject, 'content', content)
 end
 
-redis.call('SET', REQUEST, generation .. ' ' .. answer, 'EX', seconds)
+call('SET', REQUEST, generation .. ' ' .. answer, 'EX', seconds)
 return {'done', generation, answer}
