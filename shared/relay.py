@@ -4,10 +4,10 @@ One relay at a time drains a lane, by a lease that it renews. The lease guards r
 the bus drops twins, but only for a while: so a relay that stood still for longer than its lease looks again before it
 publishes.
 
-A lane's first entry leaves at once; while more come, they leave together, and the longer they keep coming, the more of
-them together, down to ten times a second. One question to the state renews the lease, removes what the bus has and
-reads what is next. A lease is not given back after each turn: it is kept until it runs out, so that a busy lane stays
-with one relay.
+A lane's first entry leaves at once; while more come, they leave together, and where they keep coming, ten times a
+second. One question to the state renews the lease, removes what the bus has and reads what is next, so what the bus has
+lies in the lane for a moment, until the next entry comes or a short while is over. A lease is not given back after each
+turn: it is kept until it runs out, so that a busy lane stays with one relay.
 """
 
 import asyncio
@@ -26,11 +26,14 @@ from shared.state import LaneEntry, Lease, State, StateUnavailable
 BATCH = 64
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 5.0
-PACE_SECONDS, LONGEST_PACE_SECONDS = 0.025, 0.1
-"""From one turn of a lane to its next, first and at most, twice as long after each turn that found entries.
-
-A turn costs the same for one entry as for many, and most of that falls to the state store.
-"""
+PACE_SECONDS = 0.025
+"""The least time from one turn of a lane to its next."""
+LASTING_PACE_SECONDS = 0.1
+"""The same where entries keep coming: a turn costs the same for one as for many, most of it the state store's."""
+BURST = 4
+"""So many turns may find entries before the lasting pace is kept."""
+LINGER_SECONDS = 0.05
+"""How long what the bus has may lie in a lane: while something does, no wake tells of other replicas' entries."""
 AT_ONCE = 16
 """Lanes drained beside each other: bounds what lies in memory."""
 
@@ -52,6 +55,17 @@ class _Tenure:
     published: int = 0
     size: int = BATCH
     """How many entries are taken next: fewer where a stream had little room."""
+    turned: float = float("-inf")
+    due: float = float("-inf")
+    """When so many turns as found entries would have been over, each a lasting pace after the one before."""
+
+    def next_turn(self) -> float:
+        """When the next turn may be."""
+        return max(self.turned + PACE_SECONDS, self.due - BURST * LASTING_PACE_SECONDS)
+
+    def found(self, now: float) -> None:
+        """A turn found entries."""
+        self.due = max(self.due, now) + LASTING_PACE_SECONDS
 
 
 class Relay:
@@ -66,6 +80,7 @@ class Relay:
         self._tenures: dict[str, _Tenure] = {}
         self._tending: dict[str, asyncio.Task[None]] = {}
         self._woken_again: dict[str, None] = {}
+        self._resting: dict[str, asyncio.Future[None]] = {}
         self._waiting_since: dict[str, float] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
         self.published = 0
@@ -77,6 +92,7 @@ class Relay:
 
     async def run(self) -> None:
         """Drain for ever; ends by being cancelled, and gives its leases back."""
+        self._state.heed(self._hear)
         loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._sweep())]
         try:
             await asyncio.gather(*loops)
@@ -98,32 +114,55 @@ class Relay:
                 log.warning("lanes not swept", reason=str(error))
             await self._clock.sleep(SWEEP_SECONDS)
 
-    def _tend(self, lane: str) -> None:
+    def _hear(self, lane: str) -> None:
+        """A step of this process put something into the lane; where the lane was empty, the state tells everybody."""
         if lane in self._tending:
-            self._woken_again[lane] = None
-        else:
+            self._tend(lane)
+
+    def _tend(self, lane: str) -> None:
+        if lane not in self._tending:
             self._tending[lane] = asyncio.create_task(self._tend_until_empty(lane))
+            return
+        self._woken_again[lane] = None
+        resting = self._resting.get(lane)
+        if resting is not None and not resting.done():
+            resting.set_result(None)
 
     async def _tend_until_empty(self, lane: str) -> None:
         """Drain one lane; what hinders it hinders no other lane."""
         tenure = self._tenures.setdefault(lane, _Tenure(Lease(lane, self._token)))
-        pause, pace = _FIRST_PAUSE, PACE_SECONDS
+        pause = _FIRST_PAUSE
         try:
             while True:
+                await self._until(tenure.next_turn())
                 self._woken_again.pop(lane, None)
-                began = self._clock.monotonic()
+                tenure.turned = self._clock.monotonic()
                 hindered = await self._try_a_turn(tenure)
                 if hindered is None and not tenure.published and lane not in self._woken_again:
                     return
                 pause = _FIRST_PAUSE if tenure.published else min(2 * pause, _LONGEST_PAUSE)
                 if hindered is not None:
                     await self._clock.sleep(max(pause, hindered))
-                elif tenure.published:
-                    await self._clock.sleep(max(0.0, began + pace - self._clock.monotonic()))
-                    pace = min(2 * pace, LONGEST_PACE_SECONDS)
+                elif lane not in self._woken_again:
+                    await self._rest(lane)
         finally:
             self._tending.pop(lane, None)
             self._waiting_since.pop(lane, None)
+
+    async def _until(self, moment: float) -> None:
+        if (seconds := moment - self._clock.monotonic()) > 0:
+            await self._clock.sleep(seconds)
+
+    async def _rest(self, lane: str) -> None:
+        """Until something is put into the lane, but not for long."""
+        resting = self._resting[lane] = asyncio.get_running_loop().create_future()
+        timer = asyncio.create_task(self._clock.sleep(LINGER_SECONDS))
+        timer.add_done_callback(lambda _: resting.done() or resting.set_result(None))
+        try:
+            await resting
+        finally:
+            timer.cancel()
+            self._resting.pop(lane, None)
 
     async def _try_a_turn(self, tenure: _Tenure) -> float | None:
         """None when nothing is in the way, else the least seconds after which to look again."""
@@ -157,6 +196,7 @@ class Relay:
         full = len(entries) == tenure.size
         tenure.size, tenure.published = min(2 * tenure.size, BATCH), entries[-1].number
         self.published += len(entries)
+        tenure.found(tenure.turned)
         self._waiting_since[lane] = self._clock.monotonic()
         return full
 

@@ -128,6 +128,10 @@ class State(Protocol):
         """Names of empty lanes that get an entry, from any replica, as it happens; a hint: none is promised."""
         ...
 
+    def heed(self, told: Callable[[str], None]) -> None:
+        """Have `told` called with each lane that a step of this process put something into; it must not raise."""
+        ...
+
     async def listeners(self) -> int:
         """How many processes of this service wait to be woken: running replicas, but for those that are cut off."""
         ...

@@ -67,6 +67,7 @@ class MemoryState:
         self._keys = Keys(service)
         self._monotonic = monotonic
         self._lane_limit = lane_limit
+        self._told: Callable[[str], None] = _to_nobody
 
     async def apply(self, step: Step) -> Done:
         """Do the step whole, or raise and leave everything as it was."""
@@ -169,6 +170,10 @@ class MemoryState:
                 yield await queue.get()
         finally:
             self.store.listeners.pop(number, None)
+
+    def heed(self, told: Callable[[str], None]) -> None:
+        """Have `told` called with each lane that a step put something into."""
+        self._told = told
 
     async def listeners(self) -> int:
         """How many hear of this service's lanes."""
@@ -304,11 +309,16 @@ class MemoryState:
             self._wake(name)
         lane.last += 1
         lane.entries.append(LaneEntry(lane.last, draft.id, draft.subject, draft.finished(sequence, generation)))
+        self._told(name)
 
     def _wake(self, lane: str) -> None:
         for own, queue in self.store.listeners.values():
             if own in lane:
                 queue.put_nowait(lane)
+
+
+def _to_nobody(_lane: str) -> None:
+    """Until somebody heeds."""
 
 
 def _kind_of(write: Write) -> str:

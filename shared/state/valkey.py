@@ -49,6 +49,7 @@ class ValkeyState:
         self._line = Line(settings) if is_plain(settings.url) and not settings.replicas else None
         self._clock = clock
         self._settings = settings
+        self._told: Callable[[str], None] | None = None
         self._step, self._acquire, self._release, self._remove, self._drain = map(
             client.register_script, (STEP, ACQUIRE, RELEASE, REMOVE, DRAIN)
         )
@@ -75,6 +76,9 @@ class ValkeyState:
         """Do the step whole, or raise and leave everything as it was."""
         call = StepArguments(self._keys, step, self._settings.lane_limit)
         outcome, *rest = await self._script(self._step, call.keys, call.arguments)
+        if self._told is not None:
+            for stream in {draft.stream: None for draft in step.drafts}:
+                self._told(self._keys.lane(step.partition, stream))
         match outcome, [item.decode() for item in rest]:
             case b"done", [generation, answer]:
                 return Done(generation=int(generation), answer=answer)
@@ -170,6 +174,10 @@ class ValkeyState:
                         yield message["data"].decode()
             except server.PASSING:
                 await self._clock.sleep(1.0)
+
+    def heed(self, told: Callable[[str], None]) -> None:
+        """Have `told` called with each lane that a step of this process put something into."""
+        self._told = told
 
     async def listeners(self) -> int:
         """How many connections hear the wake channel."""

@@ -63,6 +63,18 @@ async def state(request: pytest.FixtureRequest, service: str) -> AsyncIterator[S
     await opened.close()
 
 
+@pytest.fixture
+async def beside(request: pytest.FixtureRequest, state: State, service: str) -> AsyncIterator[State]:
+    """Another replica's way to the same lanes."""
+    if isinstance(state, MemoryState):
+        yield MemoryState(service, SystemClock().monotonic, state.store)
+        return
+    server: Server = request.getfixturevalue("valkey_shared")
+    opened = ValkeyState.connect(service, ValkeySettings(url=f"redis://127.0.0.1:{server.port}"), SystemClock())
+    yield opened
+    await opened.close()
+
+
 def relay(state: State, paper: Paper) -> Relay:
     return Relay(state, paper, SystemClock(), SystemIds())
 
@@ -191,9 +203,9 @@ async def test_what_keeps_coming_leaves_together_ten_times_a_second(state: State
             said += await say(state, gone(number))
             await asyncio.sleep(0.002)
         await until(lambda: len(paper.said) == 100)
-        turns = (time.monotonic() - began) / relays.LONGEST_PACE_SECONDS
+        turns = (time.monotonic() - began) / relays.LASTING_PACE_SECONDS
     assert [message.id for message in paper.said] == said
-    assert len(paper.batches) <= turns + 4
+    assert len(paper.batches) <= turns + relays.BURST + 2
     assert await state.busy_lanes() == []
 
 
@@ -211,6 +223,30 @@ async def test_what_comes_after_a_rest_leaves_at_once_again(state: State) -> Non
             await until(lambda many=31 + number: len(paper.said) == many)
             await asyncio.sleep(2 * relays.PACE_SECONDS)
     assert paper.batches[batches:] == [1, 1, 1]
+
+
+async def test_of_what_lies_there_a_moment_later_only_the_new_leaves_and_at_once(state: State) -> None:
+    paper, took = Paper(), list[float]()
+    async with running(relay(state, paper)):
+        for number in range(8):
+            await say(state, gone(number))
+            said = time.monotonic()
+            await until(lambda many=1 + number: len(paper.said) == many)
+            took.append(time.monotonic() - said)
+            await asyncio.sleep(2.4 * relays.LINGER_SECONDS if number % 2 else 0.8 * relays.LINGER_SECONDS)
+    assert paper.batches == [1] * 8
+    assert sorted(took)[4] < relays.PACE_SECONDS
+
+
+async def test_what_another_replica_adds_to_what_lies_there_leaves_soon_too(state: State, beside: State) -> None:
+    paper = Paper()
+    async with running(relay(state, paper)):
+        await say(state, gone(1))
+        await until(lambda: len(paper.said) == 1)
+        began = time.monotonic()
+        await say(beside, gone(2))
+        await until(lambda: len(paper.said) == 2)
+        assert time.monotonic() - began < 1.0
 
 
 async def test_a_stop_removes_what_the_bus_has(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,9 @@ class FarState:
             if not self._server.away and not self._network.loses_wake():
                 yield lane
 
+    def heed(self, told: Callable[[str], None]) -> None:
+        self._inner.heed(told)
+
     async def listeners(self) -> int:
         return await self._ask(self._inner.listeners)
 
