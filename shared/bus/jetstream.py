@@ -153,6 +153,7 @@ class JetStreamBus:
         self._worker.subscribe(self._broker, self._address.inbox)
         self._starting = asyncio.create_task(self._broker.start())
         await asyncio.shield(self._starting)
+        self._loop(self._worker.keep())
         await self._worker.watch(connection)
 
     async def _measure(self) -> None:

@@ -4,7 +4,6 @@ FastStream fetches and spreads; what becomes of a message is decided here alone,
 message after one error, or repeat it at once and for ever.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -64,6 +63,8 @@ class Worker:
         self._metrics = metrics
         self._connection: Client | None = None
         self._works: list[Work] = []
+        self._held: dict[int, NatsMessage] = {}
+        """Deliveries whose handlers run, by a number of their own."""
 
     def add(self, event: type[Event], handler: Handler[Any], *, at_once: int | None, long: bool) -> None:
         """Take this topic too; said before `subscribe`."""
@@ -175,7 +176,7 @@ class Worker:
         async def take(message: NatsMessage) -> None:
             work.running += 1
             work.last_delivery = self._clock.monotonic()
-            beat = asyncio.create_task(self._keep(message))
+            self._held[id(message)] = message
             try:
                 raw = message.raw_message
                 arrival = Arrival(raw.subject, raw.data, raw.metadata.num_delivered or 1)
@@ -185,7 +186,7 @@ class Worker:
             finally:
                 work.running -= 1
                 work.last_delivery = self._clock.monotonic()
-                beat.cancel()
+                del self._held[id(message)]
 
         return take
 
@@ -195,18 +196,20 @@ class Worker:
             return Dead("a copy of a stored message, not said by its producer")
         return await fate_of(arrival, work.event, work.handler)
 
-    async def _keep(self, message: NatsMessage) -> None:
+    async def keep(self) -> None:
+        """Tell the server, now and then, what is worked on still, for ever."""
         while True:
             await self._clock.sleep(HEARTBEAT_SECONDS)
-            with contextlib.suppress(Error, OSError):
-                await message.in_progress()
+            for message in list(self._held.values()):
+                with contextlib.suppress(Error, OSError):
+                    await message.in_progress()
 
     async def _settle(self, work: Work, message: NatsMessage, fate: Fate) -> None:
         # Where the answer does not arrive the message comes again, and the handler is idempotent.
         try:
             match fate:
                 case Handled():
-                    await message.ack_sync()
+                    await message.ack()
                 case Again(seconds):
                     await message.nack(delay=seconds)
                 case Dead(reason):
