@@ -121,7 +121,7 @@ class Handlers:
     async def _learn(self, project: str, request: str, fields: list[Field]) -> None:
         """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
         for _ in range(TRIES):
-            before = [await self._store.field(field.key, field.name) for field in fields]
+            before = await self._store.fields([(field.key, field.name) for field in fields])
             after = [field.fold(raw) for field, raw in zip(fields, before, strict=True)]
             writes: list[Write] = []
             for field, new in zip(fields, after, strict=True):

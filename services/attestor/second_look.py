@@ -1,5 +1,8 @@
 """The second look: when an attestor's threshold is new, what was scanned before is held against it too."""
 
+import asyncio
+from itertools import chain
+
 import structlog
 
 from services.attestor.attesting import AutoAttestor
@@ -30,9 +33,9 @@ class SecondLook:
         """One round; returns how many attestations were made."""
         made = 0
         try:
-            for partition in self._keys.all_partitions():
-                for project, wanted in await self._store.due(partition):
-                    made += await self._look(project, wanted)
+            due = await asyncio.gather(*map(self._store.due, self._keys.all_partitions()))
+            for project, wanted in chain.from_iterable(due):
+                made += await self._look(project, wanted)
         except (Moved, LaneFull, StateUnavailable, BucketUnavailable, BlobMissing) as error:
             _LOG.warning("second look put off", error=type(error).__name__)
         return made

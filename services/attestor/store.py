@@ -12,7 +12,7 @@ from services.attestor.references import Place
 from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import Drop, DropField, FieldIs, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs
+from shared.state import Drop, DropField, FieldIs, FieldOf, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs
 from shared.state.step import Check, Write
 
 T = TypeVar("T")
@@ -154,9 +154,9 @@ class Store:
         own = f"{EVIDENCE}projects/{project}/occurrences/"
         return {name: raw for name, raw in (await self._state.record(key)).items() if name.startswith(own)}
 
-    async def field(self, key: str, field: str) -> str | None:
-        """One raw field, for a change that depends on it."""
-        return await self._state.field(key, field)
+    async def fields(self, places: Sequence[tuple[str, str]]) -> list[str | None]:
+        """Raw fields, each by its key and its name, for a change that depends on them."""
+        return await self._state.look([FieldOf(key, field) for key, field in places])
 
     async def write_facts(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
         """Write facts of one project. Raises Moved."""

@@ -11,7 +11,21 @@ from services.cleanup.versions import Name, Running, TagRecord, Version, Version
 from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import Drop, DropField, FieldIs, Index, Keys, Moved, Put, PutField, State, Step, Unindex, ValueIs
+from shared.state import (
+    Drop,
+    DropField,
+    FieldIs,
+    FieldOf,
+    Index,
+    Keys,
+    Moved,
+    Put,
+    PutField,
+    State,
+    Step,
+    Unindex,
+    ValueIs,
+)
 from shared.state.step import Check, Write
 
 R = TypeVar("R", VersionRecord, TagRecord, Running)
@@ -111,7 +125,7 @@ class Store:
     async def learn(self, project: str, request: str, folds: Sequence[Fold]) -> None:
         """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
         for _ in range(TRIES):
-            before = [await self._state.field(fold.hash, fold.member) for fold in folds]
+            before = await self._state.look([FieldOf(fold.hash, fold.member) for fold in folds])
             after = [fold.become(raw) for fold, raw in zip(folds, before, strict=True)]
             writes: list[Write] = []
             for fold, new in zip(folds, after, strict=True):

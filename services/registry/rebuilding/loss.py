@@ -1,5 +1,6 @@
 """Whether state was lost: a registry that began on nothing would serve nothing, and take all bytes for unused."""
 
+import asyncio
 from dataclasses import dataclass
 
 from services.registry.layout import Layout
@@ -35,10 +36,8 @@ class Loss:
 
     async def _knows_nothing(self) -> bool:
         keys = self.layout.keys
-        for partition in keys.all_partitions():
-            if await self.state.record(keys.at(partition, "sequences")):
-                return False
-        return True
+        found = await asyncio.gather(*(self.state.record(keys.at(at, "sequences")) for at in keys.all_partitions()))
+        return not any(found)
 
     async def _something(self) -> str:
         for prefix in (FOLDER, _MANIFESTS):
