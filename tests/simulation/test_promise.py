@@ -1,7 +1,7 @@
 """The promise, simulated: whatever crashes, stands still or gets lost, all ends as if nothing had happened.
 
 Twice: with the real services, each built by its own `build`, driven through their routes and held against what they
-acknowledged; and, as these cost six times as much, for many more seeds with models on the same outbox, relay, bus and
+acknowledged; and, as these cost ten times as much, for many more seeds with models on the same outbox, relay, bus and
 journal, held against a run of the same changes without a storm.
 
 `ENTREPOT_SEEDS=FIRST-LAST` runs other seeds, of both.
@@ -24,7 +24,7 @@ from tests.simulation.plan import CHANGES, LEAST_CRASHES
 from tests.simulation.seeds import PROCESSES, SERVICES, run_seeds, told
 
 ROOT = Path(__file__).parents[2]
-SEEDS = {SOUND.name: 2000, SERVICES: 200}
+SEEDS = {SOUND.name: 2000, SERVICES: 120}
 """How many there are when nobody chooses: with models, and with the real services."""
 
 
@@ -42,12 +42,12 @@ def test_every_seed_of_the_real_services_ends_as_they_acknowledged(
 
 @pytest.mark.parametrize("who", [SOUND.name, SERVICES])
 def test_a_seed_replays_exactly_in_another_process_under_another_hash_seed(who: str) -> None:
-    assert len({_trace(7, hashing, who) for hashing in ("1", "2", "77")}) == 1
+    assert len({_trace(7, hashing, who) for hashing in ("1", "77")}) == 1
 
 
 @pytest.mark.parametrize("who", [SOUND.name, SERVICES])
-def test_different_seeds_are_different_runs(who: str) -> None:
-    assert len({_trace(number, "1", who) for number in (1, 2, 3)}) == 3
+def test_different_seeds_are_different_runs(pool: Pool, who: str) -> None:
+    assert len({outcome.trace for outcome in run_seeds(pool, (1, 2, 3), who)}) == 3
 
 
 def _every_seed_is_sound(pool: Pool, who: str, changes: int, capsys: pytest.CaptureFixture[str]) -> None:
