@@ -134,8 +134,11 @@ class Api:
             name = await take_source(self.blobs, self.ids, project, streamed(request), self.source_bytes)
         except SourceInvalid as invalid:
             raise InvalidArgument(str(invalid)) from None
-        call.changed_nothing()  # the build that uses it is what is audited; a source alone does nothing
-        return json_answer({"storageSource": {"bucket": "entrepot", "object": name}})
+        answer = {"storageSource": {"bucket": "entrepot", "object": name}}
+        await self.builds.say(
+            project, [call.activity(project=project, location=self.location, response=answer)], call.cause
+        )
+        return json_answer(answer)
 
     async def _begin(self, request: web.Request, asked: dict[str, Any]) -> web.Response:
         if self.workshop.refusal:

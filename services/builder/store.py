@@ -42,6 +42,11 @@ class Builds:
         )
         return await self.get(record.project, done.answer) if done.again else record
 
+    async def say(self, project: str, events: Sequence[Event], cause: Cause) -> None:
+        """Say what changes no record."""
+        drafts = self._outbox.drafts(events, cause)
+        await self._state.apply(Step(partition=partition_of(project), request=f"{cause.id}/say", drafts=drafts))
+
     async def get(self, project: str, build: str) -> Record:
         """One record. Raises BuildUnknown."""
         found = await self._state.value(self._key(project, build))
