@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ ADVISORIES = {
     "voyage": Path(__file__).parent / "advisories",
 }
 """By source: facts about published libraries, and one about the demo's own application."""
+
+_AUDIT_SECONDS = 30
 
 _POLICIES = {
     "old-versions": {
@@ -105,13 +108,21 @@ class Voyage:
         pushed = self.ship.run("copy", f"oci:{layout}:{release.tag}", f"docker://{target}").strip()
         if pushed != made:
             raise Aground(f"the registry has {pushed}, what was made is {made}")
-        self.log.line(f"entrepot copy pushed {target.partition('/')[2]}@{pushed[:19]}…")
+        said = self._heard(release.tag, pushed)
+        at = said["data"]
+        name = f"{at['project']}/{at['repository']}/{at['image']}:{at['tag']}"
+        self.log.line(f"entrepot copy pushed {name}@{at['digest'][:19]}…")
         self._push_by_skopeo(layout, release, pushed)
-        said = self.lookout.until(
-            "image.pushed", lambda data: data["digest"] == pushed and data.get("tag") == release.tag
-        )
-        self.log.line(f"{said['type']}: {said['data']['size']} bytes, by {said['actor']}")
+        self.log.line(f"{said['type']}: {at['size']} bytes, by {said['actor']}")
         return pushed
+
+    def _heard(self, tag: str, digest: str) -> dict[str, Any]:
+        """What this voyage's push of a tag was announced as."""
+
+        def fits(data: dict[str, Any]) -> bool:
+            return data["digest"] == digest and data.get("tag") == tag
+
+        return self.lookout.until("image.pushed", fits, since=self.log.began)
 
     def _push_by_skopeo(self, layout: Path, release: Release, digest: str) -> None:
         """The same once more with a client that knows nothing of us, where it is installed."""
@@ -127,8 +138,7 @@ class Voyage:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise Aground(f"skopeo copy failed: {done.stderr.strip()[-500:]}")
-        tag = f"{release.tag}-skopeo"
-        said = self.lookout.until("image.pushed", lambda data: data["digest"] == digest and data.get("tag") == tag)
+        said = self._heard(f"{release.tag}-skopeo", digest)
         self.log.line(f"skopeo copy pushed the same digest as {said['data']['tag']}")
 
     def _scanned(self, digest: str) -> dict[str, Any]:
@@ -163,12 +173,13 @@ class Voyage:
         self._decided(digest, allowed=True)
 
     def _decided(self, digest: str, *, allowed: bool) -> None:
-        said = self.lookout.until(
-            "admission.decided", lambda data: any(digest in image for image in data.get("images", ()))
-        )["data"]
+        def fits(data: dict[str, Any]) -> bool:
+            return any(digest in image for image in data.get("images", ()))
+
+        said = self.lookout.until("admission.decided", fits, since=self.log.began)["data"]
         if bool(said.get("allowed")) is not allowed:
             raise Aground(f"admission.decided says allowed={said.get('allowed')}")
-        self.log.line(f"admission.decided: {'allowed' if allowed else 'denied'}")
+        self.log.line(f"admission.decided: {'allowed' if said.get('allowed') else 'denied'}")
 
     def _pod(self, digest: str) -> Path:
         image = f"{self.ship.registry()}/{PROJECT}/{REPOSITORY}/{IMAGE}@{digest}"
@@ -200,7 +211,13 @@ class Voyage:
             raise Aground(f"the plan should name the old image and not the mended one: {plan}")
 
     def _audited(self) -> None:
-        rows = self.ship.ask("audit", "read", "--oldest-first", "--limit", "200")
+        """The log hears of a change a moment after it was answered: all that the pushes changed is waited for."""
+        pushed = self.lookout.heard("image.pushed", self.log.began)
+        wanted = sum(not data.get("unchanged") for data in pushed)
+        until = time.monotonic() + _AUDIT_SECONDS
+        while (missing := wanted - sum(map(_is_push, rows := self._entries()))) > 0:
+            if time.monotonic() > until:
+                raise Aground(f"the audit log does not know who made {missing} of {wanted} pushes")
         seen: dict[tuple[str, str], int] = {}
         for row in rows:
             payload = row["protoPayload"]
@@ -209,8 +226,17 @@ class Voyage:
             seen[who, method] = seen.get((who, method), 0) + 1
         for (who, method), count in seen.items():
             self.log.line(f"{method} x{count} by {who}")
-        if not any("anifest" in method for _, method in seen):
-            raise Aground("the audit log does not know who pushed")
+
+    def _entries(self) -> list[dict[str, Any]]:
+        since = f'timestamp>="{self.log.began}"'
+        rows: list[dict[str, Any]] = self.ship.ask(
+            "audit", "read", "--oldest-first", "--limit", "500", "--filter", since
+        )
+        return rows
 
     def _api(self, service: str) -> Api:
         return account.api(suite.of(str(self.ship.data)), service)
+
+
+def _is_push(entry: dict[str, Any]) -> bool:
+    return bool(entry["protoPayload"]["methodName"] == "Docker-PutManifest")

@@ -4,6 +4,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from shared.clock import rfc3339
+
 
 class LogBook:
     """Prints as things happen; every line under a heading was read back from a service."""
@@ -11,6 +13,8 @@ class LogBook:
     def __init__(self) -> None:
         """Time counts from here."""
         self._began = time.monotonic()
+        self.began = rfc3339(time.time())
+        """What was said before belongs to an earlier voyage."""
 
     @contextmanager
     def leg(self, heading: str) -> Generator[None]:

@@ -65,13 +65,15 @@ class Lookout:
             self._news.put(json.loads(line))
         self._news.put(None)
 
-    def until(self, topic: str, fits: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    def until(
+        self, topic: str, fits: Callable[[dict[str, Any]], bool], seconds: float = 60, since: str = ""
+    ) -> dict[str, Any]:
         """The first event of a topic whose data fits, heard before or still to come. Raises Aground."""
         end = time.monotonic() + seconds
         position = 0
         while True:
             for event in self._heard[position:]:
-                if event["type"] == topic and fits(event["data"]):
+                if event["type"] == topic and event["time"] >= since and fits(event["data"]):
                     return event
             position = len(self._heard)
             try:
@@ -81,6 +83,10 @@ class Lookout:
             if news is None:
                 raise Aground("entrepot events tail ended by itself")
             self._heard.append(news)
+
+    def heard(self, topic: str, since: str) -> list[dict[str, Any]]:
+        """The data of all events of a topic that were heard so far."""
+        return [event["data"] for event in self._heard if event["type"] == topic and event["time"] >= since]
 
     def stop(self) -> None:
         """Stop listening."""

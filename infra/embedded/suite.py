@@ -163,7 +163,6 @@ def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
     ]
     host = place.address("registry").removeprefix("http://")
     lines += [
-        f"  {entrepot} status{where}",
         f"  {entrepot} events tail{where}",
         f"  {entrepot} copy{where} oci:FOLDER docker://{host}/{services.PROJECT}/web/app:1",
         f'  eval "$({entrepot} env docker{where})" && docker push {host}/{services.PROJECT}/web/app:1',
