@@ -11,6 +11,7 @@ from aiohttp.http import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from shared.http.errors import InvalidArgument, PayloadTooLarge, Unavailable
+from shared.http.inflow import inflow_of
 from shared.http.translation import UnsupportedMediaType, invalid
 
 DEPTH = 64
@@ -58,11 +59,12 @@ async def body_of(request: web.Request, limit: int) -> bytes:
 async def streamed(request: web.Request, stall: float = STALL_SECONDS) -> AsyncIterator[bytes]:
     """The body in pieces as they come. Raises Unavailable when the sender falls silent or goes away."""
     try:
-        while not request.content.at_eof():
-            piece = request.content.read_nowait()  # most small bodies have come with their headers
+        content = inflow_of(request) or request.content
+        while not content.at_eof():
+            piece = content.read_nowait()  # most small bodies have come with their headers
             if not piece:
                 async with asyncio.timeout(stall):
-                    piece = await request.content.readany()
+                    piece = await content.readany()
             if piece:
                 yield piece
     except TimeoutError as error:

@@ -6,16 +6,20 @@ request takes the way that aiohttp has; `tests/unit/shared/http/test_lane.py` sa
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import PayloadEncodingError
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from shared.http.face import LANE
+from shared.http.framing import Chunked, Counted, Framing, WronglyFramed
 from shared.http.health import ALWAYS, READY
+from shared.http.inflow import Inflow
 from shared.http.lane import Asked, Lane
 
 PRIVATE: Final = (
@@ -33,6 +37,9 @@ PRIVATE: Final = (
     "_force_close",
     "_next_keepalive_close_time",
     "_keepalive_timeout",
+    "_max_msg_queue_size",
+    "_read_bufsize",
+    "finish_response",
 )
 """What is used of aiohttp's connection beside what it offers."""
 
@@ -41,13 +48,27 @@ MOST: Final = 2048
 LONGEST: Final = 4096
 """Bytes of a head that is remembered."""
 
+LARGE: Final = 1024 * 1024
+"""Bytes of a body from which on it is worth reading past aiohttp."""
+
 Waiting = asyncio.Future[None]
 
 
 class LaneConnection(web.RequestHandler):
     """aiohttp's connection, with a lane beside it."""
 
-    __slots__ = ("_app", "_asking", "_between", "_heads", "_held", "_lane", "_remote")
+    __slots__ = (
+        "_app",
+        "_asking",
+        "_between",
+        "_decompress",
+        "_heads",
+        "_held",
+        "_inflow",
+        "_lane",
+        "_large",
+        "_remote",
+    )
 
     def __init__(self, manager: "LaneServer", **options: Any) -> None:
         """`options` are aiohttp's."""
@@ -60,6 +81,11 @@ class LaneConnection(web.RequestHandler):
         self._between = True
         """Whether aiohttp's parser stands between two requests, so that what comes next begins one."""
         self._held: list[bytes] = []
+        self._decompress = bool(options.get("auto_decompress", True))
+        self._large: _Large | None = None
+        """The body under way, where it may be a large one."""
+        self._inflow: Inflow | None = None
+        """Reads the body under way; what the transport brings meanwhile belongs to a body that nobody wants."""
 
     @property
     def remote(self) -> str | None:
@@ -75,11 +101,12 @@ class LaneConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
         waiter = self._waiter
+        if self._inflow is not None:
+            return
         if self._asking is not None:
             self._hold(data)
         elif waiter is None or waiter.done() or self._messages or self._paused or self._is_upgraded():
-            self._between = False
-            super().data_received(data)
+            self._read_on(data)
             if self._is_broken() and (len(self._messages) > 1 or self._current_request is not None):
                 self._break_off()
         elif not (self._between and self._is_known(data)):
@@ -107,6 +134,57 @@ class LaneConnection(web.RequestHandler):
             self._wake()
         if self._held:
             self._go_on()
+
+    def take_body(self, request: web.BaseRequest) -> Inflow | None:
+        """Let the body under way be read past aiohttp, whose parser begins anew behind it."""
+        (large, self._large), transport, content = (self._large, None), self.transport, request.content
+        if large is None or large.body is not content or transport is None or not _is_plain(transport):
+            return None
+        begun, queued = large.begun(), content.total_bytes
+        if begun is None or large.framing.ended or (queued != len(begun) and queued < self._read_bufsize):
+            return None
+        self._parser = self._new_parser()  # the old one holds back what did not go into a queue that is full
+        if not begun.startswith(content.read_nowait()):
+            raise PayloadEncodingError("the body is framed wrongly")
+        transport.pause_reading()
+        descriptor = transport.get_extra_info("socket").fileno()
+        self._inflow = Inflow(descriptor, large.framing, begun, lambda rest: self._body_ended(content, rest))
+        return self._inflow
+
+    def _body_ended(self, content: StreamReader, rest: bytes) -> None:
+        self._inflow, self._between = None, True
+        content.feed_eof()  # and the transport reads again
+        if rest:
+            self.data_received(rest)
+
+    def _new_parser(self) -> Any:
+        """A parser such as aiohttp gives to a connection that begins."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=self._decompress,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> "CoroutineType[Any, Any, tuple[web.StreamResponse, bool]]":
+        """Called by aiohttp with each answer: what nobody read of a large body is passed over until the end."""
+        if self._inflow is not None:
+            self._inflow.close()
+            self._resume_transport_reading()
+        return super().finish_response(request, resp, start_time)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the loop."""
+        if self._inflow is not None:
+            self._inflow.close()
+        super().connection_lost(exc)
 
     def _process_keepalive(self) -> None:
         """A connection is not idle while the lane looks for its answer."""
@@ -151,16 +229,26 @@ class LaneConnection(web.RequestHandler):
 
     def _look_at(self, data: bytes, waiter: Waiting) -> None:
         """Let aiohttp read the request, but wake nobody for it unless the lane will not have it."""
+        began_anew, messages = self._between, self._messages
         self._waiter = None
         try:
-            super().data_received(data)
+            self._read_on(data)
         finally:
             self._waiter = waiter
-        began_anew, messages = self._between, self._messages
         ended = len(messages) == 1 and messages[0][1] is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
         self._between = ended and not self._is_upgraded()
         if messages and not self._is_taken(data if began_anew and self._between else b""):
             self._wake()
+
+    def _read_on(self, data: bytes) -> None:
+        """Let aiohttp read what arrived, and remember of a body that may become large what came of it."""
+        began_anew, before = self._between, len(self._messages)
+        self._between = False
+        super().data_received(data)
+        if began_anew and len(self._messages) == before + 1:
+            self._large = _large(self._messages[-1], data)
+        elif self._large is not None:
+            self._large.came.append(data)
 
     def _is_taken(self, head: bytes) -> bool:
         """Whether the lane takes what arrived; `head` are its bytes, if these were exactly one request."""
@@ -194,6 +282,39 @@ class LaneConnection(web.RequestHandler):
         self._held.clear()
         self._resume_reading_for_buffer()
         self.data_received(data)
+
+
+@dataclass(frozen=True)
+class _Large:
+    """A body that may become large, and what came of it so far, as it came."""
+
+    body: StreamReader
+    framing: Framing
+    came: list[bytes]
+
+    def begun(self) -> bytes | None:
+        """The content that came; None where that cannot be told."""
+        try:
+            return self.framing.take(b"".join(self.came))
+        except WronglyFramed:
+            return None  # aiohttp finds that, too
+
+
+def _large(found: tuple[Any, StreamReader], data: bytes) -> _Large | None:
+    """The body behind a head, where both began with `data` and more is to come."""
+    message, body = found
+    if not isinstance(message, RawRequestMessage) or body.is_eof() or message.upgrade or data[:1].isspace():
+        return None
+    length = message.headers.get(hdrs.CONTENT_LENGTH, "")
+    size = int(length) if length.isdecimal() else 0
+    if not message.chunked and size < LARGE:
+        return None
+    return _Large(body, Chunked() if message.chunked else Counted(size), [data[data.find(b"\r\n\r\n") + 4 :]])
+
+
+def _is_plain(transport: asyncio.Transport) -> bool:
+    """Whether what arrives is what was sent; where it is encrypted, only the transport can read it."""
+    return transport.get_extra_info("sslcontext") is None and transport.get_extra_info("socket") is not None
 
 
 class Heads:
