@@ -1,6 +1,7 @@
 """`entrepot status`: where each service answers, and whether it is ready."""
 
 import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ def status(data: str, form: str) -> None:
     if form == "json":
         show_json({"services": services, "admin_key": str(found.admin_key or ""), "data": str(found.data or "")})
     else:
-        show([{"name": name, **service} for name, service in services.items()], ["name", "address", "ready"], form)
+        show(list(_rows(services)), ["name", "address", "ready"], form)
     waiting = [name for name, service in services.items() if not service["ready"]]
     if why or waiting:
         raise Failed(why or f"not ready: {', '.join(waiting)}")
@@ -45,19 +46,35 @@ def why_it_does_not_run(found: suite.Suite) -> str:
 
 def none_of(found: suite.Suite) -> dict[str, dict[str, Any]]:
     """Every service, and that it is not ready."""
-    return {name: {"address": found.address(name), "ready": False} for name in found.addresses}
+    return {name: _told(found, name, dict.fromkeys(_asked(found, name), False)) for name in found.addresses}
 
 
 def look(found: suite.Suite) -> dict[str, dict[str, Any]]:
-    """Ask every service at once."""
-    names = list(found.addresses)
+    """Ask every service at once, and of one with several workers each."""
+    runs = {address: _run_of(found, name) for name in found.addresses for address in _asked(found, name)}
+    with ThreadPoolExecutor(len(runs)) as together:
+        ready = dict(zip(runs, together.map(is_ready, runs, runs.values()), strict=True))
+    return {name: _told(found, name, ready) for name in found.addresses}
 
-    def ask(name: str) -> bool:
-        return is_ready(found.address(name), _run_of(found, name))
 
-    with ThreadPoolExecutor(len(names)) as together:
-        ready = together.map(ask, names)
-        return {name: {"address": found.address(name), "ready": yes} for name, yes in zip(names, ready, strict=True)}
+def _asked(found: suite.Suite, name: str) -> list[str]:
+    """Where to ask a service: its own address, unless that is shared by workers of this suite."""
+    workers = found.workers.get(name, []) if _run_of(found, name) else []
+    return workers or [found.address(name)]
+
+
+def _told(found: suite.Suite, name: str, ready: Mapping[str, bool]) -> dict[str, Any]:
+    """What is said of a service: it is ready when all of it is."""
+    address, asked = found.address(name), _asked(found, name)
+    workers = [{"address": one, "ready": ready[one]} for one in asked if one != address]
+    return {"address": address, "ready": all(ready[one] for one in asked), **({"workers": workers} if workers else {})}
+
+
+def _rows(services: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for name, service in services.items():
+        yield {"name": name, **service}
+        for number, worker in enumerate(service.get("workers", [])):
+            yield {"name": f"{name} worker {number}", **worker}
 
 
 def is_ready(address: str, run: str = "") -> bool:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,6 +29,8 @@ class Suite:
     bus: dict[str, str] | None = None
     run: str = ""
     """Tells this run of the suite from all others; each of its services says it."""
+    workers: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Of services with several processes behind one address: where each is met alone."""
 
     def address(self, service: str) -> str:
         """The address of one service, such as `http://127.0.0.1:5000`."""
@@ -68,6 +70,7 @@ def read(folder: Path) -> Suite:
         location=found.get("location", "local"),
         bus=found.get("bus"),
         run=str(found.get("run", "")),
+        workers=found.get("workers", {}),
     )
 
 

@@ -20,7 +20,15 @@ from cli import suite
     show_default=True,
     help="Where the bytes lie: in the data folder, or in an S3 server that is started too.",
 )
-def up(data: str, port_base: int, blobs: str) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    envvar="ENTREPOT_WORKERS",
+    show_default=True,
+    help="Processes of the registry behind its port: one for each core that it may use.",
+)
+def up(data: str, port_base: int, blobs: str, workers: int) -> None:
     """Start the whole suite on this machine, until Ctrl-C."""
-    arguments = ["--data", data, "--port-base", str(port_base), "--blobs", blobs]
+    arguments = ["--data", data, "--port-base", str(port_base), "--blobs", blobs, "--workers", str(workers)]
     os.execv(sys.executable, [sys.executable, "-m", "infra.embedded", *arguments])  # noqa: S606 - by design

@@ -239,6 +239,7 @@ def _place(parts: Parts) -> Place:
     return Place(
         host=settings.host,
         port=settings.port,
+        own_port=settings.own_port,
         certificate=settings.tls_certificate,
         key=settings.tls_key,
         client_authority=settings.tls_client_ca,

@@ -30,6 +30,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """0: any free port; it stands in the log."""
+    own_port: int = Field(default=0, ge=0, le=65535)
+    """A port of this process alone, where several replicas on one machine share `port`; 0: it is not shared."""
     public_url: str = ""
     """How clients reach this service, where that differs from host and port."""
     trusted_proxies: str = ""

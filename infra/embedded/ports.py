@@ -20,7 +20,10 @@ NATS, NATS_MONITOR, VALKEY, S3 = 20, 21, 22, 23
 S3_INSIDE = range(30, 40)
 """What the S3 server's parts speak among themselves."""
 
-HIGHEST = max(S3_INSIDE)
+WORKERS = (*range(7, 20), *range(40, 91))
+"""Where each worker of a service is met alone, when there are several behind the service's port."""
+
+HIGHEST = max(*S3_INSIDE, *WORKERS)
 
 
 def check_free(base: int, offsets: Iterable[int]) -> None:

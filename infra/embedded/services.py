@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.embedded import nats, valkey, weed
 from infra.embedded.folder import DataFolder, secret, write
-from infra.embedded.ports import S3, SERVICES, VALKEY
+from infra.embedded.ports import S3, SERVICES, VALKEY, WORKERS
 
 LOCATION = "local"
 PROJECT = "demo"
@@ -26,10 +26,17 @@ class Place:
     s3: bool = False
     run: str = ""
     """Tells this run of the suite from all others."""
+    workers: int = 1
+    """Processes of the registry, which share its port."""
 
     def address(self, service: str) -> str:
         """Where a service answers."""
         return f"http://127.0.0.1:{self.base + SERVICES[service]}"
+
+    def worker_ports(self, service: str) -> list[int]:
+        """Where each process of a service is met alone, where there are several."""
+        several = self.workers > 1 and service == "registry"
+        return [self.base + offset for offset in WORKERS[: self.workers]] if several else []
 
     @property
     def admin_key(self) -> Path:
@@ -37,9 +44,11 @@ class Place:
         return self.folder.keys / "admin.json"
 
 
-def environment(place: Place, service: str) -> dict[str, str]:
+def environment(place: Place, service: str, worker: int = 0) -> dict[str, str]:
     """A service's settings. Secrets are named by file: neither environment nor arguments ever hold one."""
     settings = _common(place, service) | _bucket(place) | _own(place).get(service, {})
+    if alone := place.worker_ports(service):
+        settings |= {"REPLICA": str(worker), "OWN_PORT": str(alone[worker])}
     return {f"ENTREPOT_{name}": value for name, value in settings.items()}
 
 

@@ -93,18 +93,22 @@ def start_servers(launcher: Launcher, place: Place) -> None:
 def _start_services(launcher: Launcher, place: Place) -> None:
     """Identity makes the accounts' keys at the first start, and others read them when they begin."""
     describe(place)
-    children = {service: _child(place, service) for service in ports.SERVICES}
-    identity = children.pop("identity")
-    launcher.start([identity])
+    children = {service: _children(place, service) for service in ports.SERVICES}
+    launcher.start(children.pop("identity"))
     launcher.wait_for(
         "identity", lambda: all(path.exists() for path in services.made_by_identity(place)), _KEYS_SECONDS
     )
-    launcher.start(list(children.values()))
+    launcher.start([child for of_service in children.values() for child in of_service])
 
 
-def _child(place: Place, service: str) -> Child:
-    settings = services.environment(place, service)
-    return Child(service, partial(services.run, service, settings), place.folder.log(service))
+def _children(place: Place, service: str) -> list[Child]:
+    """The process of a service; where it has several workers, one for each, with a number and a log of its own."""
+    children: list[Child] = []
+    for worker in range(max(1, len(place.worker_ports(service)))):
+        name = f"{service}-{worker}" if worker else service
+        settings = services.environment(place, service, worker)
+        children.append(Child(name, partial(services.run, service, settings), place.folder.log(name)))
+    return children
 
 
 def _wait_until_ready(launcher: Launcher, place: Place) -> list[str]:
@@ -112,9 +116,14 @@ def _wait_until_ready(launcher: Launcher, place: Place) -> list[str]:
     until = time.monotonic() + _READY_SECONDS
     waiting = list(ports.SERVICES)
     while waiting and time.monotonic() < until:
-        waiting = [service for service in waiting if not is_ready(place.base + ports.SERVICES[service])]
+        waiting = [service for service in waiting if not all(map(is_ready, _asked(place, service)))]
         launcher.watch(0.05 if waiting else 0)
     return waiting
+
+
+def _asked(place: Place, service: str) -> list[int]:
+    """The ports of all processes of a service."""
+    return place.worker_ports(service) or [place.base + ports.SERVICES[service]]
 
 
 def is_ready(port: int) -> bool:
@@ -136,6 +145,11 @@ def describe(place: Place) -> None:
             "pid": os.getpid(),
             "run": place.run,
             "services": {service: place.address(service) for service in ports.SERVICES},
+            "workers": {
+                service: [f"http://127.0.0.1:{port}" for port in alone]
+                for service in ports.SERVICES
+                if (alone := place.worker_ports(service))
+            },
             "admin_key": str(place.admin_key),
             "location": services.LOCATION,
             "bus": {
@@ -152,7 +166,8 @@ def greeting(place: Place, seconds: float, waiting: list[str]) -> str:
     lines = [f"Entrepot is {'up' if waiting else 'ready'} after {seconds:.1f} s. Ctrl-C stops it.", ""]
     for service in ports.SERVICES:
         log = f"   not ready yet; see {place.folder.log(service)}" if service in waiting else ""
-        lines.append(f"  {service.replace('_', '-'):<11}{place.address(service)}{log}")
+        workers = f"   {place.workers} workers" if place.worker_ports(service) else ""
+        lines.append(f"  {service.replace('_', '-'):<11}{place.address(service)}{workers}{log}")
     entrepot, data = _shell_path(Path(sys.executable).with_name("entrepot")), _shell_path(place.folder.root)
     where = "" if data == "./.entrepot" else f" --data {data}"
     lines += [
@@ -183,7 +198,8 @@ def _programs(place: Place) -> list[binaries.Program]:
 
 def _server_ports(place: Place) -> list[int]:
     inside = [ports.S3, *ports.S3_INSIDE] if place.s3 else []
-    return [ports.NATS, ports.NATS_MONITOR, ports.VALKEY, *inside]
+    alone = [port - place.base for service in ports.SERVICES for port in place.worker_ports(service)]
+    return [ports.NATS, ports.NATS_MONITOR, ports.VALKEY, *inside, *alone]
 
 
 def _alone(run: Callable[[], object]) -> Callable[[int], object]:

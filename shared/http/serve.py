@@ -26,6 +26,8 @@ class Place:
 
     host: str = "127.0.0.1"
     port: int = 0
+    own_port: int = 0
+    """Where several processes share `port`: one at which this process alone is met, by whoever looks after it."""
     certificate: Path | None = None
     key: Path | None = None
     client_authority: Path | None = None
@@ -72,10 +74,11 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._place.host, self._place.port, ssl_context=_tls(self._place), backlog=1024
-        )
-        await site.start()
+        place, tls = self._place, _tls(self._place)
+        shared = True if place.own_port else None
+        for port in (place.port, place.own_port) if shared else (place.port,):
+            site = web.TCPSite(self._runner, place.host, port, ssl_context=tls, backlog=1024, reuse_port=shared)
+            await site.start()
         self._sweep = asyncio.create_task(self._close_silent_connections())
 
     async def stop(self) -> None:

@@ -84,6 +84,19 @@ def test_a_suite_that_runs_and_is_ready_is_said_to_be(folder: DataFolder, held: 
     assert {service["ready"] for service in told["services"].values()} == {True}
 
 
+def test_a_service_is_ready_when_each_of_its_workers_is(folder: DataFolder, held: int) -> None:
+    assert held
+    with answering("abc") as port, answering("theirs") as other:
+        described(folder, port, run="abc")
+        record: dict[str, Any] = json.loads(folder.description.read_bytes())
+        workers = [f"http://127.0.0.1:{one}" for one in (port, other)]
+        folder.describe({**record, "services": {"registry": "http://127.0.0.1:9"}, "workers": {"registry": workers}})
+        told, why = asked(folder)
+    assert why == "not ready: registry"
+    assert not told["services"]["registry"]["ready"]
+    assert [worker["ready"] for worker in told["services"]["registry"]["workers"]] == [True, False]
+
+
 def test_what_answers_on_the_ports_of_a_suite_that_ended_is_not_it(folder: DataFolder) -> None:
     os.close(folder.lock())
     with answering("abc") as port:

@@ -21,6 +21,24 @@ def test_every_service_can_read_what_it_is_told(place: Place, service: str) -> N
     assert settings.host == "127.0.0.1"
 
 
+def test_workers_share_the_registry_s_port_and_each_has_a_number_and_a_port_of_its_own(tmp_path: Path) -> None:
+    place = Place(DataFolder.at(tmp_path), 5000, workers=3)
+    told = [read(Settings, services.environment(place, "registry", worker)) for worker in range(3)]
+
+    assert [settings.port for settings in told] == [5000, 5000, 5000]
+    assert [settings.replica for settings in told] == ["0", "1", "2"]
+    assert [settings.own_port for settings in told] == place.worker_ports("registry")
+    assert len({*place.worker_ports("registry"), *(5000 + offset for offset in ports.SERVICES.values())}) == 10
+    assert place.worker_ports("scanner") == []
+
+
+def test_no_worker_s_port_is_another_part_s() -> None:
+    taken = {*ports.SERVICES.values(), ports.NATS, ports.NATS_MONITOR, ports.VALKEY, ports.S3, *ports.S3_INSIDE}
+
+    assert taken.isdisjoint(ports.WORKERS)
+    assert len(set(ports.WORKERS)) == 64
+
+
 def test_every_service_that_there_is_is_started() -> None:
     folders = {path.name for path in Path("services").iterdir() if (path / "__init__.py").exists()}
 

@@ -22,6 +22,7 @@ from shared.http.serve import Place, Server
 from shared.http.translation import json_answer
 from tests.support.clock import FakeClock
 from tests.support.parts import memory_parts
+from tests.support.ports import free_port
 
 
 async def _read(request: web.Request) -> web.Response:
@@ -257,3 +258,23 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
     (folder / "tls.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
     (folder / "tls.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return folder / "tls.crt", folder / "tls.key"
+
+
+async def test_servers_that_share_a_port_are_each_met_alone_at_one_of_their_own() -> None:
+    shared = free_port()
+    own = [free_port(), free_port()]
+    async with (
+        serving(Place(port=shared, own_port=own[0])),
+        serving(Place(port=shared, own_port=own[1])),
+        ClientSession() as session,
+    ):
+        for port in (shared, *own):
+            async with session.put(f"http://127.0.0.1:{port}/read", data=b"abc") as answer:
+                assert await answer.json() == {"size": 3}
+
+
+async def test_a_port_that_is_not_shared_is_refused_to_a_second() -> None:
+    async with serving() as server:
+        with pytest.raises(OSError, match="in use"):
+            async with serving(Place(port=server.port)):
+                pass
