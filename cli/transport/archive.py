@@ -1,7 +1,9 @@
 """Tar files that hold images: reading members by name, and taking a file apart without leaving the folder."""
 
+import lzma
 import shutil
 import tarfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,7 +20,7 @@ def opened(path: Path) -> Generator[tarfile.TarFile]:
             yield archive
     except FileNotFoundError:
         raise Missing(f"{path} is missing") from None
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise Failed(f"{path} cannot be read as a tar file: {error}") from error
 
 

@@ -49,7 +49,7 @@ class Descriptor:
                 "/".join(str(part) for part in parts if part),
                 "foreign" in media_type or "nondistributable" in media_type,
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise Failed(f"the manifest has a descriptor that cannot be read: {error!r}") from error
 
 
@@ -74,7 +74,7 @@ class Manifest:
         """The parsed JSON; raises Failed when it is none."""
         try:
             found = json.loads(self.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Failed("the manifest is not JSON") from error
         if not isinstance(found, dict):
             raise Failed("the manifest is not a JSON object")

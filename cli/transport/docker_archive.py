@@ -24,7 +24,7 @@ from cli.transport.content import (
     Manifest,
     checked,
 )
-from cli.transport.layout import plain
+from cli.transport.layout import objects, plain
 from shared.digest import Digest
 
 
@@ -52,7 +52,7 @@ class DockerArchive:
     @cached_property
     def _entry(self) -> dict[str, Any]:
         with opened(self._path) as archive, content(archive, "manifest.json") as file:
-            entries = cast("list[dict[str, Any]]", _parsed(file.read(LARGEST_MANIFEST), self._path))
+            entries = _entries(file.read(LARGEST_MANIFEST), self._path)
         fitting = [entry for entry in entries if self._reference in ("", *_tags(entry))]
         if len(fitting) == 1:
             return fitting[0]
@@ -172,6 +172,23 @@ def _describe(archive: tarfile.TarFile, name: str, media_type: str) -> Descripto
     return Descriptor(media_type + packing, Digest.parse(f"sha256:{running.hexdigest()}"), size)
 
 
+def _entries(found: bytes, path: Path) -> list[dict[str, Any]]:
+    """The images of an archive, each with a config, layers and tags; raises Failed."""
+    try:
+        entries = objects(_parsed(found, path))
+        for entry in entries:
+            _check_names([entry["Config"]], entry["Layers"], entry.get("RepoTags") or [])
+    except (KeyError, TypeError) as error:
+        raise Failed(f"{path} has no list of images that can be read") from error
+    return entries
+
+
+def _check_names(*lists: object) -> None:
+    for found in lists:
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in cast("list[object]", found)):
+            raise TypeError("not a list of names")
+
+
 def _tags(entry: dict[str, Any]) -> list[str]:
     return cast("list[str]", entry.get("RepoTags") or [])
 
@@ -183,7 +200,7 @@ def _as_json(described: Descriptor) -> dict[str, Any]:
 def _parsed(found: bytes, path: Path) -> Any:
     try:
         return json.loads(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failed(f"{path} holds JSON that cannot be read") from error
 
 

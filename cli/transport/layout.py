@@ -29,8 +29,8 @@ class Layout:
 
     def manifest(self, digest: Digest | None) -> Manifest:
         """A manifest by digest, or the one that the index names."""
-        entry = self._named() if digest is None else None
-        wanted = Digest.parse(str(entry["digest"])) if entry else cast("Digest", digest)
+        entry = self._named() if digest is None else {}
+        wanted = digest or self._digest(entry)
         path = self._blob(wanted)
         try:
             if path.stat().st_size > LARGEST_MANIFEST:
@@ -40,7 +40,7 @@ class Layout:
             raise Missing(f"{wanted} is not in {self._folder}") from error
         if Digest.of(content, wanted.algorithm) != wanted:
             raise Failed(f"{path} has other bytes than its name says")
-        return Manifest(media_type_of(content, str(entry.get("mediaType", "")) if entry else ""), content)
+        return Manifest(media_type_of(content, str(entry.get("mediaType", ""))), content)
 
     @contextmanager
     def blob(self, wanted: Descriptor) -> Generator[Iterable[bytes]]:
@@ -112,13 +112,19 @@ class Layout:
         count = "several images" if fitting else "no image"
         raise Missing(f"{self._folder} has {count} named {self._reference!r}; there are: {names}")
 
+    def _digest(self, entry: dict[str, Any]) -> Digest:
+        try:
+            return Digest.parse(str(entry.get("digest")))
+        except ValueError as error:
+            raise Failed(f"{self._folder / 'index.json'} names an image without its digest") from error
+
     def _entries(self) -> list[dict[str, Any]]:
         path = self._folder / "index.json"
         if not path.exists():
             return []
         try:
-            return cast("list[dict[str, Any]]", json.loads(path.read_bytes())["manifests"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return objects(json.loads(path.read_bytes())["manifests"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Failed(f"{path} is no index of a layout") from error
 
     def _blob(self, digest: Digest) -> Path:
@@ -153,5 +159,13 @@ def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+def objects(found: object) -> list[dict[str, Any]]:
+    """A list of JSON objects; raises TypeError for anything else."""
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in cast("list[object]", found)):
+        raise TypeError("not a list of objects")
+    return cast("list[dict[str, Any]]", found)
+
+
 def _name(entry: dict[str, Any]) -> str:
-    return str(cast("dict[str, Any]", entry.get("annotations") or {}).get(REF_NAME, ""))
+    annotations: object = entry.get("annotations")
+    return str(cast("dict[str, Any]", annotations).get(REF_NAME, "")) if isinstance(annotations, dict) else ""
