@@ -42,6 +42,7 @@ _WHEELS = {
 _CLIENTS = (
     _Client(("crun", "runc"), "container runtime: builds run their steps in it", "sudo apt install crun"),
     _Client(("newuidmap",), "podman and buildah without root", "sudo apt install uidmap"),
+    _Client(("unshare",), "builds are kept apart by it and its kin", "sudo apt install util-linux mount"),
     _Client(("slirp4netns",), "a network for builds", "sudo apt install slirp4netns"),
     _Client(("skopeo",), "copies images", "sudo apt install skopeo"),
     _Client(("podman", "docker"), "builds and runs images", "sudo apt install podman"),

@@ -24,7 +24,7 @@ from shared.events import Event
 from shared.events.builds import BuildCancelled, BuildRequested
 from shared.http.bodies import json_body, streamed
 from shared.http.call import call_of
-from shared.http.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from shared.http.errors import FailedPrecondition, InvalidArgument, NotFound
 from shared.http.pages import next_token, page_of
 from shared.http.routes import Audit, Handler, Route
 from shared.http.translation import json_answer
@@ -129,6 +129,7 @@ class Api:
 
     async def upload_source(self, request: web.Request) -> web.Response:
         """Take a tar archive (plain, gzip or zstd) as a build's source; answers the `storageSource` to name it by."""
+        self._require_workshop()
         call, project = call_of(request), request.match_info["project"]
         try:
             name = await take_source(self.blobs, self.ids, project, streamed(request), self.source_bytes)
@@ -140,9 +141,12 @@ class Api:
         )
         return json_answer(answer)
 
-    async def _begin(self, request: web.Request, asked: dict[str, Any]) -> web.Response:
+    def _require_workshop(self) -> None:
         if self.workshop.refusal:
             raise FailedPrecondition(self.workshop.refusal)
+
+    async def _begin(self, request: web.Request, asked: dict[str, Any]) -> web.Response:
+        self._require_workshop()
         call, project = call_of(request), request.match_info["project"]
         build_id = _uuid(self.ids.secret(16))
         try:
@@ -246,7 +250,7 @@ def _filter(text: str) -> Callable[[Record], bool]:
         case "tags":
             return lambda record: value in record.tags
         case _:
-            raise Unimplemented('Only the filters status="..." and tags="..." are understood here.')
+            raise InvalidArgument('Only the filters status="..." and tags="..." are understood here.')
 
 
 def _uuid(raw: bytes) -> str:

@@ -28,6 +28,11 @@ from shared.journal import Journal
 
 log = structlog.get_logger()
 
+_CONFINED = (
+    ". It runs in a container, and engines confine these too much for builds: run a builder on the machine itself "
+    "(docs/operate/compose.md, Builds), or give the container what docs/services/builder.md lists"
+)
+_MARKS = (".dockerenv", "run/.containerenv", "var/run/secrets/kubernetes.io")
 _TIMES = aiohttp.ClientTimeout(total=None, connect=10, sock_read=60)
 
 
@@ -64,7 +69,7 @@ class Workshop:
             self.refusal = ""
             log.info("builds can run", runtime=self.worker.sandbox.runtime)
         except NoRuntime as missing:
-            self.refusal = str(missing)
+            self.refusal = refusal(str(missing), confined=await asyncio.to_thread(in_a_container))
             log.warning("builds cannot run", reason=self.refusal)
 
     async def close(self) -> None:
@@ -108,6 +113,16 @@ class Workshop:
             address=tools.address,
             limits=limits_of(settings, cgroups),
         )
+
+
+def refusal(missing: str, *, confined: bool) -> str:
+    """Why no build can run here and what to do, in words for whoever wants a build."""
+    return f"No build runs on this builder: {missing}{_CONFINED if confined else ''}"
+
+
+def in_a_container(root: Path = Path("/")) -> bool:
+    """Whether an engine's marks are there."""
+    return any((root / mark).exists() for mark in _MARKS)
 
 
 def limits_of(settings: Settings, cgroups: Cgroups) -> Limits:
