@@ -15,6 +15,7 @@ from services.builder.errors import ImageUnavailable, LayerRefused
 from services.builder.references import Reference
 from services.builder.registry import RegistryClient
 from services.builder.sandbox import Users
+from services.builder.sandbox.children import last_words
 from shared.clock import Ids
 from shared.digest import Digest
 
@@ -164,7 +165,7 @@ async def _add_layer(registry: RegistryClient, reference: Reference, digest: Dig
 
 
 async def unpack_into(layer: Path, root: Path, users: Users) -> str:
-    """Unpack a layer in a process of its own; returns why it was refused, or nothing."""
+    """Unpack a layer in a process of its own, which ends with the wish for it; why it was refused, or nothing."""
     before, last = ([], [users.path]) if users.privileged else (users.enter(), [])
     with layer.open("rb") as content:
         process = await asyncio.create_subprocess_exec(
@@ -175,7 +176,7 @@ async def unpack_into(layer: Path, root: Path, users: Users) -> str:
             stderr=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],
         )
-        _, said = await process.communicate()
+        said = await last_words(process)
     return said.decode(errors="replace").strip()[-500:] if process.returncode else ""
 
 

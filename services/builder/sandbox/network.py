@@ -17,6 +17,7 @@ from pathlib import Path
 
 from services.builder.errors import NoRuntime
 from services.builder.reach import Reach, own_addresses
+from services.builder.sandbox.children import last_words
 from services.builder.sandbox.users import Users
 
 _GATEWAY, _RESOLVER = "10.0.2.2", "10.0.2.3"
@@ -182,7 +183,7 @@ class Networks:
         network.slirp = slirp
         with os.fdopen(ready, "rb") as waiting:
             if await asyncio.to_thread(waiting.read, 1) != b"1":
-                _, said = await slirp.communicate()
+                said = await last_words(slirp)
                 raise OSError(f"slirp4netns: {said.decode(errors='replace').strip()[-300:]}")
 
     async def _serve(self, network: Network, addresses: Sequence[str], doors: Sequence[Door]) -> None:
@@ -200,7 +201,7 @@ class Networks:
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
             )
-            _, said = await process.communicate()
+            said = await last_words(process)
             if process.returncode != 0:
                 raise OSError(said.decode(errors="replace").strip().rpartition("\n")[2])
             _, numbers, _, _ = socket.recv_fds(ours, 1, len(doors))
