@@ -4,6 +4,7 @@ All of them lie below those that the kernel gives to outgoing connections: one o
 server does.
 """
 
+import atexit
 import itertools
 import os
 import socket
@@ -34,6 +35,7 @@ class Blocks:
                 self._claim.bind(f"\0entrepot {self._whose} {block.start}")
             except OSError:
                 continue
+            atexit.register(self.give_back)
             return block
         raise RuntimeError("other test processes have all ports that are there for tests")
 
