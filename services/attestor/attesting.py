@@ -15,7 +15,7 @@ from services.attestor.occurrences import Occurrence, occurrence_json
 from services.attestor.payloads import DSSE_MEDIA_TYPE, VULNERABILITIES, dsse, simple_signing, vulnerability_statement
 from services.attestor.references import Place
 from services.attestor.signing import SigningKey
-from services.attestor.store import EVIDENCE, PRESENCE, Change, Kept, Store
+from services.attestor.store import EVIDENCE, PRESENCE, Store
 from shared.blobs import BlobExists, Blobs
 from shared.clock import Clock
 from shared.events import Cause, Event, caused_id
@@ -25,7 +25,7 @@ from shared.events.images import ReferrerRequested
 from shared.http.entries import Asked, Origin, log_entry
 from shared.identity.caller import Caller
 from shared.names import path_token
-from shared.state import FieldIs, Moved, PutField
+from shared.state import Change, FieldIs, Kept, Moved, PutField
 
 TRIES = 8
 

@@ -1,7 +1,6 @@
 """What the attestor does about what it hears: it remembers images, scans and attestations, and signs what is sound."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import structlog
 
@@ -10,16 +9,14 @@ from services.attestor.attesting import AutoAttestor
 from services.attestor.facts import Evidence, Fix, Presence, Scan, Tag
 from services.attestor.occurrences import Occurrence
 from services.attestor.references import Place, Reference, place_of
-from services.attestor.store import EVIDENCE, PRESENCE, SCAN, Change, Store
+from services.attestor.store import EVIDENCE, PRESENCE, SCAN, Store
 from services.attestor.top_findings import top_fixable
 from shared.blobs import BlobMissing, Blobs
 from shared.bus import Heard, Reject
 from shared.events.images import ImageDeleted, ImageEvent, ImagePushed, ImageUntagged
 from shared.events.scans import OccurrenceChanged, ScanCompleted
-from shared.state import DropField, FieldIs, Index, Moved, PutField
-from shared.state.step import Write
+from shared.state import DropField, Fold, Index
 
-TRIES = 16
 IMAGE_CONFIGS = (
     "",
     "application/vnd.oci.image.config.v1+json",
@@ -27,20 +24,6 @@ IMAGE_CONFIGS = (
 )
 
 _LOG = structlog.get_logger("handlers")
-
-Fold = Callable[[str | None], str | None]
-"""What a field holds after a fact, from what it held before; None: as before."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field that a fact changes."""
-
-    key: str
-    name: str
-    fold: Fold
-    beside: tuple[Write, ...] = ()
-    """Written with it."""
 
 
 class Handlers:
@@ -61,14 +44,14 @@ class Handlers:
         fields = [self._presence(place, event.digest, presence)]
         if event.tag:
             fields.append(self._tag(place, event.tag, Tag(digest=event.digest, generation=heard.generation)))
-        await self._learn(event.project, heard.id, fields)
+        await self._store.learn(event.project, f"{heard.id} facts", fields)
         await self._attesting.consider(event.project, event.digest, heard.traceparent)
 
     async def on_untagged(self, heard: Heard[ImageUntagged]) -> None:
         """A tag is gone."""
         event = heard.event
         gone = Tag(digest="", generation=heard.generation)
-        await self._learn(event.project, heard.id, [self._tag(_place(event), event.tag, gone)])
+        await self._store.learn(event.project, f"{heard.id} facts", [self._tag(_place(event), event.tag, gone)])
 
     async def on_deleted(self, heard: Heard[ImageDeleted]) -> None:
         """A manifest is gone, and the tags that pointed at it."""
@@ -77,7 +60,9 @@ class Handlers:
         gone = Presence(generation=heard.generation, deleted=True, buried=heard.generation)
         untagged = Tag(digest="", generation=heard.generation)
         fields = [self._tag(place, tag, untagged) for tag in event.tags]
-        await self._learn(event.project, heard.id, [self._presence(place, event.digest, gone), *fields])
+        await self._store.learn(
+            event.project, f"{heard.id} facts", [self._presence(place, event.digest, gone), *fields]
+        )
         # It may live elsewhere, or its next push was heard first: there it is without an attestation now.
         await self._attesting.consider(event.project, event.digest, heard.traceparent)
 
@@ -87,8 +72,8 @@ class Handlers:
         scan = Scan.of(event, await self._top(event), heard.generation)
         key = self._store.version_key(event.project, event.digest)
         listed = Index(self._store.scanned_key(event.project), event.digest)
-        field = Field(key, SCAN, lambda before: _newer_scan(before, scan), (listed,))
-        await self._learn(event.project, heard.id, [field])
+        field = Fold(key, SCAN, lambda before: _newer_scan(before, scan), (listed,))
+        await self._store.learn(event.project, f"{heard.id} facts", [field])
         await self._attesting.consider(event.project, event.digest, heard.traceparent)
 
     async def on_occurrence(self, heard: Heard[OccurrenceChanged]) -> None:
@@ -106,36 +91,17 @@ class Handlers:
             _LOG.warning("attestation not kept, its project has too many", digest=reference.digest, note=event.note)
             return
         dropped = [DropField(key, old) for old in shares.outlived(kept)] if evidence.withdrawn else []
-        field = Field(key, name, lambda before: _last_word(before, evidence), tuple(dropped))
-        await self._learn(place.project, heard.id, [field])
+        field = Fold(key, name, lambda before: _last_word(before, evidence), tuple(dropped))
+        await self._store.learn(place.project, f"{heard.id} facts", [field])
 
     # Facts.
 
-    def _presence(self, place: Place, digest: str, presence: Presence) -> Field:
+    def _presence(self, place: Place, digest: str, presence: Presence) -> Fold:
         key = self._store.version_key(place.project, digest)
-        return Field(key, PRESENCE + place.home, lambda before: _newer_presence(before, presence))
+        return Fold(key, PRESENCE + place.home, lambda before: _newer_presence(before, presence))
 
-    def _tag(self, place: Place, tag: str, points: Tag) -> Field:
-        return Field(self._store.tags_key(place), tag, lambda before: _newer_tag(before, points))
-
-    async def _learn(self, project: str, request: str, fields: list[Field]) -> None:
-        """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
-        for _ in range(TRIES):
-            before = await self._store.fields([(field.key, field.name) for field in fields])
-            after = [field.fold(raw) for field, raw in zip(fields, before, strict=True)]
-            writes: list[Write] = []
-            for field, new in zip(fields, after, strict=True):
-                if new is not None:
-                    writes += PutField(field.key, field.name, new), *field.beside
-            if not writes:
-                return
-            checks = [FieldIs(f.key, f.name, raw) for f, raw in zip(fields, before, strict=True)]
-            try:
-                await self._store.write_facts(project, checks, writes, Change(f"{request} facts"))
-            except Moved:
-                continue
-            return
-        raise Moved
+    def _tag(self, place: Place, tag: str, points: Tag) -> Fold:
+        return Fold(self._store.tags_key(place), tag, lambda before: _newer_tag(before, points))
 
     async def _evidence(self, heard: Heard[OccurrenceChanged]) -> Evidence:
         """What an occurrence proves; nothing when it is gone."""

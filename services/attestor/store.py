@@ -1,45 +1,37 @@
 """What the attestor remembers: attestors, policies, IAM policies, and what it heard of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
 
 from services.attestor.attestors import Attestor
 from services.attestor.facts import Evidence, Presence, Scan, Tag, Version
 from services.attestor.policy import Policy
 from services.attestor.references import Place
-from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
-from shared.state import Drop, DropField, FieldIs, FieldOf, Index, Keys, Put, PutField, State, Step, Unindex, ValueIs
-from shared.state.step import Check, Write
-
-T = TypeVar("T")
+from shared.state import (
+    Change,
+    Check,
+    Drop,
+    DropField,
+    FieldIs,
+    Fold,
+    Index,
+    Kept,
+    Keys,
+    Put,
+    PutField,
+    State,
+    Step,
+    Unindex,
+    ValueIs,
+    Write,
+    learn,
+)
 
 EVIDENCE = "evidence "
 PRESENCE = "image "
 SCAN = "scan"
-
-NO_CAUSE = Cause(id="")
-"""Of a change that nothing is said about."""
-
-
-@dataclass(frozen=True)
-class Kept(Generic[T]):
-    """A thing with the text it is kept as, which a step checks so that nobody's change is lost."""
-
-    thing: T
-    raw: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """Why a step is made: its cause, its request key, and what is said with it."""
-
-    request: str
-    cause: Cause = NO_CAUSE
-    events: Sequence[Event] = ()
 
 
 class Store:
@@ -101,7 +93,7 @@ class Store:
         """Projects are done when nobody wanted them again meanwhile. Raises Moved when somebody did."""
         key, due = self._keys.of(project, "look_again"), self._keys.at(partition_of(project), "due")
         writes = (Drop(key), Unindex(due, project))
-        await self._apply(project, (ValueIs(key, wanted),), writes, Change(f"looked {wanted}"))
+        await self._state.apply(Step(partition_of(project), f"looked {wanted}", (ValueIs(key, wanted),), writes))
 
     async def scanned(self, project: str, after: str) -> list[str]:
         """Digests of a project that were scanned, a page of them."""
@@ -154,9 +146,9 @@ class Store:
         own = f"{EVIDENCE}projects/{project}/occurrences/"
         return {name: raw for name, raw in (await self._state.record(key)).items() if name.startswith(own)}
 
-    async def fields(self, places: Sequence[tuple[str, str]]) -> list[str | None]:
-        """Raw fields, each by its key and its name, for a change that depends on them."""
-        return await self._state.look([FieldOf(key, field) for key, field in places])
+    async def learn(self, project: str, request: str, folds: Sequence[Fold]) -> None:
+        """Write facts in one step, none of which undoes what another handler learned meanwhile."""
+        await learn(self._state, partition_of(project), request, folds)
 
     async def write_facts(self, project: str, checks: Sequence[Check], writes: Sequence[Write], change: Change) -> None:
         """Write facts of one project. Raises Moved."""

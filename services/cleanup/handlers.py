@@ -6,7 +6,7 @@ from datetime import datetime
 
 import orjson
 
-from services.cleanup.store import Fold, Place, Store, name_of
+from services.cleanup.store import Place, Store, name_of
 from services.cleanup.versions import Name, Running, TagRecord, VersionRecord
 from shared.blobs import BlobMissing
 from shared.blobs.elsewhere import Buckets
@@ -21,6 +21,7 @@ from shared.events.images import (
     ReferrerAttached,
 )
 from shared.names import LOCATION, PROJECT, REPOSITORY_ID, manifest_object
+from shared.state import Fold
 
 MOST_CHILDREN = 1000
 _MINUTE = len("2026-01-01T00:00")

@@ -4,18 +4,19 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from services.cleanup.runs import Run
 from services.cleanup.versions import Name, Running, TagRecord, Version, VersionRecord
-from shared.events import Cause, Event
 from shared.names import partition_of
 from shared.outbox import Outbox
 from shared.state import (
+    Change,
+    Check,
     Drop,
     DropField,
     FieldIs,
-    FieldOf,
+    Fold,
     Index,
     Keys,
     Moved,
@@ -25,12 +26,14 @@ from shared.state import (
     Step,
     Unindex,
     ValueIs,
+    Write,
+    learn,
 )
-from shared.state.step import Check, Write
 
 R = TypeVar("R", VersionRecord, TagRecord, Running)
+Kind = Literal["version", "tag", "running"]
+_RECORDS: dict[Kind, str] = {"version": "versions", "tag": "tags", "running": "running"}
 
-TRIES = 16
 PAGE = 500
 KEPT_RUNS = 100
 TOMBSTONE_SECONDS = 40 * 86_400.0
@@ -49,15 +52,6 @@ class Place:
     def resource(self) -> str:
         """Its full name."""
         return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """Why a step is made, and what is said with it."""
-
-    request: str
-    cause: Cause
-    events: Sequence[Event] = ()
 
 
 @dataclass(frozen=True)
@@ -90,16 +84,6 @@ class Schedule:
         return f"{self.created} {self.generation}" if self.generation else self.created
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A record that a fact changes: what it becomes from what it was; None: as it was."""
-
-    hash: str
-    index: str
-    member: str
-    become: Callable[[str | None], str | None]
-
-
 class Store:
     """Cleanup's records over a state store."""
 
@@ -112,47 +96,32 @@ class Store:
 
     def version(self, place: Place, name: Name, become: Callable[[str | None], str | None]) -> Fold:
         """A change of what is known of a version."""
-        return Fold(self._key(place, "versions"), self._key(place, "version_names"), _member(name), become)
+        return self._fold(place, "version", _member(name), become)
 
     def tag(self, place: Place, image: str, tag: str, become: Callable[[str | None], str | None]) -> Fold:
         """A change of what is known of a tag."""
-        return Fold(self._key(place, "tags"), self._key(place, "tag_names"), f"{image}:{tag}", become)
+        return self._fold(place, "tag", f"{image}:{tag}", become)
 
     def running(self, place: Place, name: Name, become: Callable[[str | None], str | None]) -> Fold:
         """A change of what is known to run."""
-        return Fold(self._key(place, "running"), self._key(place, "running_names"), _member(name), become)
+        return self._fold(place, "running", _member(name), become)
 
     async def learn(self, project: str, request: str, folds: Sequence[Fold]) -> None:
         """Write facts in one step, again from the start when somebody else wrote one of them meanwhile."""
-        for _ in range(TRIES):
-            before = await self._state.look([FieldOf(fold.hash, fold.member) for fold in folds])
-            after = [fold.become(raw) for fold, raw in zip(folds, before, strict=True)]
-            writes: list[Write] = []
-            for fold, new in zip(folds, after, strict=True):
-                if new is not None:
-                    writes += PutField(fold.hash, fold.member, new), Index(fold.index, fold.member)
-            if not writes:
-                return
-            checks = [FieldIs(fold.hash, fold.member, raw) for fold, raw in zip(folds, before, strict=True)]
-            try:
-                await self._state.apply(Step(partition_of(project), request, tuple(checks), tuple(writes)))
-            except Moved:
-                continue
-            return
-        raise Moved
+        await learn(self._state, partition_of(project), request, folds)
 
     # What a plan needs.
 
     async def versions(self, place: Place, now: float, running_seconds: float) -> list[Version]:
         """All versions that are there, with their tags."""
         tags: dict[Name, list[str]] = {}
-        async for member, tag in self._all(place.project, self._fold(place, "tag"), TagRecord, now):
+        async for member, tag in self._all(place.project, self._kind(place, "tag"), TagRecord, now):
             image, _, own = member.rpartition(":")
             tags.setdefault(Name(image, tag.digest), []).append(own)
         runs = await self._where_it_runs(place, now - running_seconds)
         found: list[Version] = []
         gone: set[Name] = set()
-        async for member, record in self._all(place.project, self._fold(place, "version"), VersionRecord, now):
+        async for member, record in self._all(place.project, self._kind(place, "version"), VersionRecord, now):
             name = name_of(member)
             if record.deleted:
                 gone.add(name)
@@ -170,7 +139,7 @@ class Store:
 
     async def _where_it_runs(self, place: Place, since: float) -> dict[str, str]:
         found: dict[str, str] = {}
-        hash_key, index = self._key(place, "running"), self._key(place, "running_names")
+        hash_key, index = self._kind(place, "running")
         async for member, raw in self._pages(hash_key, index):
             running = Running.model_validate_json(raw)
             if running.when >= since:
@@ -179,8 +148,13 @@ class Store:
                 await self._forget(place.project, hash_key, index, member, raw)
         return found
 
-    def _fold(self, place: Place, kind: str) -> tuple[str, str]:
-        return self._key(place, f"{kind}s"), self._key(place, f"{kind}_names")
+    def _fold(self, place: Place, kind: Kind, member: str, become: Callable[[str | None], str | None]) -> Fold:
+        key, index = self._kind(place, kind)
+        return Fold(key, member, become, (Index(index, member),))
+
+    def _kind(self, place: Place, kind: Kind) -> tuple[str, str]:
+        """The records of a kind, and the index of their names."""
+        return self._key(place, _RECORDS[kind]), self._key(place, f"{kind}_names")
 
     async def _all(
         self, project: str, keys: tuple[str, str], record: type[R], now: float

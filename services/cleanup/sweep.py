@@ -12,7 +12,7 @@ from services.cleanup.jobs import jobs, names_in, plan_json, planned
 from services.cleanup.plan import Plan, plan
 from services.cleanup.repositories import Repositories, fingerprint_of, policies_of
 from services.cleanup.runs import Run
-from services.cleanup.store import Change, Place, Schedule, Store, Times
+from services.cleanup.store import Place, Schedule, Store, Times
 from services.cleanup.versions import Name
 from shared.blobs import Blobs, BucketUnavailable
 from shared.cleanup_policies import CleanupPolicy
@@ -23,7 +23,7 @@ from shared.events.cleanups import CleanupCompleted
 from shared.events.images import RepositoryState
 from shared.http.entries import Asked, Origin, log_entry
 from shared.identity.caller import Caller
-from shared.state import LaneFull, Moved, StateUnavailable
+from shared.state import Change, LaneFull, Moved, StateUnavailable
 
 MOST_VERSIONS = 5_000
 """One run asks for; more is left to the next."""

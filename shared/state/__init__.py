@@ -13,6 +13,7 @@ from shared.state.face import (
     Unknown,
 )
 from shared.state.keys import Keys
+from shared.state.learning import Fold, learn
 from shared.state.questions import FieldOf, FieldsOf, MemberOf, Question, ValueOf
 from shared.state.step import (
     STAMP,
@@ -49,6 +50,7 @@ __all__ = [
     "FieldIs",
     "FieldOf",
     "FieldsOf",
+    "Fold",
     "Index",
     "IsEmpty",
     "IsMember",
@@ -73,4 +75,5 @@ __all__ = [
     "ValueIs",
     "ValueOf",
     "Write",
+    "learn",
 ]

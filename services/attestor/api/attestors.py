@@ -7,7 +7,7 @@ from services.attestor.attestors import ATTESTOR_ID, MOST_KEYS, Attestor
 from services.attestor.key_ring import KeyRing
 from services.attestor.occurrences import Attestation
 from services.attestor.references import Reference
-from services.attestor.store import Change, Kept, Store
+from services.attestor.store import Store
 from services.attestor.verification import refusal
 from services.attestor.wire import Wire
 from shared.clock import Clock, rfc3339
@@ -19,7 +19,7 @@ from shared.http.iam import Guarded, Policies, iam_routes
 from shared.http.pages import listed
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
-from shared.state import Moved
+from shared.state import Change, Kept, Moved
 
 SERVICE = "google.cloud.binaryauthorization.v1.BinauthzManagementServiceV1"
 MANY = "/v1/projects/{project}/attestors"

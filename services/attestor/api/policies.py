@@ -4,7 +4,7 @@ from aiohttp import web
 
 from services.attestor.api.attestors import SERVICE
 from services.attestor.policy import ALLOW_ALL, SYSTEM_POLICY, Policy
-from services.attestor.store import Change, Store
+from services.attestor.store import Store
 from shared.clock import Clock, rfc3339
 from shared.http.bodies import json_body
 from shared.http.call import call_of
@@ -12,6 +12,7 @@ from shared.http.etags import etag_of, require_etag
 from shared.http.iam import Guarded, Policies, iam_routes
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
+from shared.state import Change
 
 PATH = "/v1/projects/{project}/policy"
 PERMISSION = "binaryauthorization.policy"
