@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.cel import ConditionUnknown
 from shared.events.states import Binding, Condition, PolicyState
 from shared.identity.caller import ALL_AUTHENTICATED, ALL_USERS
-from shared.identity.conditions import ConditionUnknown, compiled
+from shared.identity.conditions import compiled
 from shared.identity.directory import project_in
 from shared.identity.members import KIND, Accounts, is_deleted, meant, missing, shown
 

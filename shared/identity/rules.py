@@ -6,8 +6,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.cel import ConditionUnknown
 from shared.events.states import Binding, DenyRule, PolicyState
-from shared.identity.conditions import Asked, ConditionUnknown, Test, compiled
+from shared.identity.conditions import Asked, Test, compiled
 
 _NOTHING: frozenset[str] = frozenset()
 _PART = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)

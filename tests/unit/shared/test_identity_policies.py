@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.cel import ConditionUnknown
 from shared.events.states import AccountState, DenyRule, PolicyState
-from shared.identity.conditions import Asked, ConditionUnknown, compiled
+from shared.identity.conditions import Asked, compiled
 from shared.identity.directory import Directory
 from shared.identity.members import addresses_in
 from shared.identity.policies import (
