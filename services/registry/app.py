@@ -18,6 +18,7 @@ from services.registry.cascading import Cascading
 from services.registry.collecting import Collecting
 from services.registry.counting import Counting
 from services.registry.deletion import Deletion
+from services.registry.downloads import Downloads
 from services.registry.emptying import Emptying
 from services.registry.handlers import Handlers
 from services.registry.hashing import Hashes
@@ -69,6 +70,7 @@ def build(parts: Parts) -> Service:
     registry = Registry(
         store=store,
         repositories=Repositories(store, steps, voice, Emptying(store, deletion), policies, parts.ids, holdings),
+        downloads=Downloads(store, voice),
         standard=Standard(Reading(store, Contents(parts.blobs)), pushing, deletion, cascading, holdings),
         uploads=Uploads(parts.blobs, holdings, limits, Hashes(OrderedDict()), parts.clock, parts.ids),
         pulls=Pulls(parts.journal, parts.clock, parts.ids, location, Families(store, parts.clock)),
@@ -80,7 +82,8 @@ def build(parts: Parts) -> Service:
     handlers = Handlers(store, attaching, deletion, voice, parts.clock)
     parts.bus.work(ReferrerRequested, handlers.attach)
     parts.bus.work(CleanupRequested, handlers.clean)
-    return _service(parts, registry, policies, Mounts(store, holdings, parts.blobs, voice, settings.mount_copy_bytes))
+    mounts = Mounts(store, holdings, registry.downloads, parts.blobs, voice, settings.mount_copy_bytes)
+    return _service(parts, registry, policies, mounts)
 
 
 def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mounts) -> Service:

@@ -9,6 +9,7 @@ from shared.http.errors import (
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
+    PermissionDenied,
     Unimplemented,
 )
 
@@ -117,6 +118,32 @@ class TagExists(AlreadyExists):
 
 class AttachmentExists(AlreadyExists):
     """There is an attachment of that id already."""
+
+
+class RuleUnknown(NotFound):
+    """The repository has no such rule for downloads."""
+
+
+class RuleExists(AlreadyExists):
+    """There is a rule of that name, or for that package, already."""
+
+
+class RulesTooMany(FailedPrecondition):
+    """The repository has as many rules as it may have."""
+
+
+class DownloadDenied(PermissionDenied):
+    """A rule of the repository denies the download."""
+
+    def __init__(self, what: str, rule: str) -> None:
+        """`rule` by its full name."""
+        info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "DOWNLOAD_DENIED_BY_RULE",
+            "domain": "artifactregistry.googleapis.com",
+            "metadata": {"rule": rule},
+        }
+        super().__init__(f"the download of {what} is denied by the rule {rule}", info)
 
 
 class Unsupported(Unimplemented):

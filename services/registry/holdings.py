@@ -7,6 +7,7 @@ that, once no repository of the project has held them for a while.
 from dataclasses import dataclass
 
 from services.registry.acts import Act, Change, Deed, Steps
+from services.registry.download_rules import FIELD
 from services.registry.errors import BlobUnknown, NameUnknown, QuotaExceeded, StillHeld, UploadUnknown
 from services.registry.layout import BLOBS
 from services.registry.ledger import GONE, UNLIMITED, Ledger, loose
@@ -48,6 +49,8 @@ class Held:
     size: int
     object: str
     """Its name in the bucket."""
+    rules: str | None = None
+    """The repository's rules for downloads, where they were read along."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,16 @@ class Holdings:
 
     async def find(self, project: str, repository: str, digest: Digest) -> Held:
         """A blob of a repository; raises BlobUnknown."""
-        size = await self.store.blob_size(project, repository, digest)
+        layout = self.store.layout
+        size, rules = await self.store.state.look(
+            (
+                FieldOf(layout.blobs(project, repository), digest),
+                FieldOf(layout.repository(project, repository), FIELD),
+            )
+        )
         if size is None:
             raise BlobUnknown(f"the repository holds no blob {digest}")
-        return Held(digest, size, blob_object(project, digest))
+        return Held(digest, int(size), blob_object(project, digest), rules)
 
     async def vouched(self, project: str, repository: str, digest: Digest) -> Held:
         """The same for somebody who goes by it, and will not upload: it stays, also where nothing refers to it."""

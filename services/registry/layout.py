@@ -39,8 +39,15 @@ class Layout:
         return self.keys.of(project, "repositories")
 
     def repository(self, project: str, repository: str) -> str:
-        """Hash: `settings` (JSON); `open`, which names this life of it and goes when deletion begins; `tag_rules`."""
+        """Hash: `settings` (JSON); `open`, which names this life of it and goes when deletion begins.
+
+        Perhaps `tag_rules`, `download_rules` and `quota`, which stand in the settings, too.
+        """
         return self.keys.of(project, "repository", repository)
+
+    def ruled(self, project: str, repository: str) -> str:
+        """Value, as long as the repository has rules for downloads."""
+        return self.keys.of(project, "ruled", repository)
 
     def settings(self, project: str) -> str:
         """Hash: `vpcsc`, what is set for all repositories of the project."""

@@ -1,12 +1,13 @@
 """Mounting: a repository comes to hold a blob that the caller may read elsewhere, without an upload.
 
-A mount that cannot be made is no error: the client is then told to upload.
+A mount that cannot be made, or would be a download that a rule denies, is no error: the client is then told to upload.
 """
 
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.registry.acts import Act
+from services.registry.downloads import Downloads
 from services.registry.errors import NameInvalid
 from services.registry.hashing import verified
 from services.registry.holdings import Holdings
@@ -29,6 +30,7 @@ class Mounts:
 
     store: Store
     holdings: Holdings
+    downloads: Downloads
     blobs: Blobs
     voice: Voice
     copied: int
@@ -59,13 +61,17 @@ class Mounts:
             return None
         if not await call.may(READ, self.voice.resource(found.project, found.repository)):
             return None
-        return found if await self.holdings.holds(found.project, found.repository, digest) else None
+        if not await self.holdings.holds(found.project, found.repository, digest):
+            return None
+        return found if await self.downloads.may_blob(found, digest) else None
 
     async def _anywhere(self, call: Call, name: ImageName, digest: Digest) -> ImageName | None:
         """Any repository of the same project that the caller may read."""
         for repository in await self.store.users(name.project, digest):
-            if await call.may(READ, self.voice.resource(name.project, repository)):
-                return ImageName(name.project, repository, name.image)
+            found = ImageName(name.project, repository, name.image)
+            readable = await call.may(READ, self.voice.resource(name.project, repository))
+            if readable and await self.downloads.may_blob(found, digest):
+                return found
         return None
 
     async def _copied(self, source: str, target: str, digest: Digest) -> bool:

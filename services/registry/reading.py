@@ -94,13 +94,13 @@ class Reading:
         digest, media_type = await self._resolved(name, reference)
         return Stored(digest, media_type, await self.contents.of(name.project, digest))
 
-    def glimpse(self, place: Place, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed, *, downloads: bool) -> bool:
         """The same without a task, for what was read lately: state is asked all the same."""
 
         def hear(found: str | Unknown | None) -> None:
             told(self._at_hand(place, found) if isinstance(found, str) else None)
 
-        return self.store.peek(place, hear)
+        return self.store.peek(place, hear, downloads=downloads)
 
     async def tags(self, name: ImageName, after: str, limit: int) -> list[str]:
         """A page of tags, in byte order; raises NameUnknown."""

@@ -171,6 +171,8 @@ class Settings:
     immutable_tags: bool = False
     cleanup_policies: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
     cleanup_policy_dry_run: bool = False
+    download_rules: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    """By id, in the words of Artifact Registry's API."""
     created: str = ""
     updated: str = ""
 

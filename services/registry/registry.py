@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.registry.acts import Act
+from services.registry.downloads import Downloads
 from services.registry.errors import NameUnknown
 from services.registry.names import ImageName
 from services.registry.pulls import Pulls
@@ -24,6 +25,7 @@ class Registry:
 
     store: Store
     repositories: Repositories
+    downloads: Downloads
     standard: Standard
     uploads: Uploads
     pulls: Pulls

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.deletion import Guard
+from services.registry.download_rules import rules_beside
 from services.registry.emptying import Emptying
 from services.registry.errors import NameUnknown, RepositoryExists
 from services.registry.holdings import Holdings
@@ -79,7 +80,8 @@ class Repositories:
 
         async def decide() -> Change:
             record = await self.get(project, repository)
-            settings = replace(changed(record), created=record.settings.created, updated=self._now())
+            kept = {"created": record.settings.created, "download_rules": record.settings.download_rules}
+            settings = replace(changed(record), updated=self._now(), **kept)
             after = replace(record, settings=settings, text=settings.text)
             key = self.store.layout.repository(project, repository)
             deed = Deed(f"{_METHOD}.UpdateRepository", self.voice.resource(project, repository), UPDATE)
@@ -148,6 +150,7 @@ class Repositories:
                 PutField(key, "settings", record.text),
                 _ruling(key, settings),
                 quota_beside(key, settings),
+                *rules_beside(layout, project, repository, settings),
                 PutField(key, "open", record.life),
                 Index(layout.repositories(project), repository),
                 PutField(layout.sizes(project), repository, "0"),
@@ -205,6 +208,7 @@ class Repositories:
                     DropField(layout.sizes(project), repository),
                     Unindex(layout.counted(project), repository),
                     Drop(key),
+                    Drop(layout.ruled(project, repository)),
                     Unindex(layout.repositories(project), repository),
                     Unindex(layout.deletions_of(project), f"{project}/{repository}"),
                 ),

@@ -23,10 +23,11 @@ class Readable(Protocol):
         """A manifest by tag or digest; raises ManifestUnknown."""
         ...
 
-    def glimpse(self, place: Place, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed, *, downloads: bool) -> bool:
         """The same without a task: `told` hears the manifest, or None where only `manifest` can say.
 
-        False when this way is closed, now or for this kind of repository; then `told` is never called.
+        Whoever `downloads` it hears None where the repository has rules for downloads. False when this way is closed,
+        now or for this kind of repository; then `told` is never called.
         """
         ...
 
@@ -85,9 +86,9 @@ class Standard:
         """A manifest by tag or digest."""
         return await self.reading.manifest(name, reference)
 
-    def glimpse(self, place: Place, told: Glimpsed) -> bool:
+    def glimpse(self, place: Place, told: Glimpsed, *, downloads: bool) -> bool:
         """A manifest that was read lately."""
-        return self.reading.glimpse(place, told)
+        return self.reading.glimpse(place, told, downloads=downloads)
 
     async def blob(self, name: ImageName, digest: Digest, *, promised: bool = False) -> Held:
         """A blob that the repository holds."""

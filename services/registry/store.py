@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import orjson
 
+from services.registry.download_rules import FIELD
 from services.registry.layout import Layout
 from services.registry.names import ImageName, Reference
 from services.registry.records import Facts, Pointer, RepositoryRecord, Settings, Version
@@ -23,6 +24,8 @@ class Place:
     """None where it is a tag."""
     key: str
     field: str
+    ruled: str
+    """The key of the sign that the repository has rules for downloads."""
 
     def read(self, found: str) -> tuple[Digest, str]:
         """Digest and media type, from what was found there."""
@@ -61,6 +64,10 @@ class Store:
         """Which tags of a repository may not be touched."""
         return TagRules.parse(await self.state.field(self.layout.repository(project, repository), "tag_rules"))
 
+    async def download_rules(self, project: str, repository: str) -> str | None:
+        """What a repository has by way of rules for downloads."""
+        return await self.state.field(self.layout.repository(project, repository), FIELD)
+
     async def repositories(self, project: str, after: str, limit: int) -> list[str]:
         """A page of the project's repositories."""
         return await self.state.members(self.layout.repositories(project), after=after, limit=limit)
@@ -74,13 +81,14 @@ class Store:
 
     def place(self, name: ImageName, reference: Reference) -> Place:
         """Where state says what a reference means."""
+        ruled = self.layout.ruled(name.project, name.repository)
         if isinstance(reference, Digest):
-            return Place(name.project, reference, self.layout.version(name, reference), "media_type")
-        return Place(name.project, None, self.layout.tag(name, reference), "")
+            return Place(name.project, reference, self.layout.version(name, reference), "media_type", ruled)
+        return Place(name.project, None, self.layout.tag(name, reference), "", ruled)
 
-    def peek(self, place: Place, told: Told) -> bool:
-        """Ask what is there now, without a task."""
-        return self.state.peek(place.key, told, field=place.field)
+    def peek(self, place: Place, told: Told, *, downloads: bool) -> bool:
+        """Ask what is there now, without a task; of `downloads` only where no rule is to be kept to."""
+        return self.state.peek(place.key, told, field=place.field, unless=place.ruled if downloads else "")
 
     async def media_type(self, name: ImageName, digest: str) -> str | None:
         """The media type of a manifest; None where the image has none of that digest."""
@@ -144,9 +152,9 @@ class Store:
         """Tags that point at a digest, in byte order."""
         return await self.state.members(self.layout.tags_of(name, digest), after=after, limit=limit)
 
-    async def parents(self, name: ImageName, digest: str, limit: int = 3) -> list[str]:
+    async def parents(self, name: ImageName, digest: str, limit: int = 3, after: str = "") -> list[str]:
         """Indexes that list a manifest."""
-        return await self.state.members(self.layout.parents(name, digest), limit=limit)
+        return await self.state.members(self.layout.parents(name, digest), after=after, limit=limit)
 
     async def referrers(self, name: ImageName, subject: str, after: str, limit: int) -> list[str]:
         """A page of the digests that refer to a subject."""
@@ -190,9 +198,12 @@ class Store:
         """What is noted of blobs, as state has it."""
         return await self.state.fields(self.layout.files(project, repository), digests) if digests else []
 
-    async def blob_holders(self, project: str, repository: str, digest: str, limit: int = 3) -> list[str]:
+    async def blob_holders(  # noqa: PLR0913 - a page of an index has these parts
+        self, project: str, repository: str, digest: str, limit: int = 3, *, after: str = "", prefix: str = ""
+    ) -> list[str]:
         """Manifests that refer to a blob, as `image@digest`."""
-        return await self.state.members(self.layout.holders(project, repository, digest), limit=limit)
+        key = self.layout.holders(project, repository, digest)
+        return await self.state.members(key, after=after, prefix=prefix, limit=limit)
 
     async def users(self, project: str, digest: str, limit: int = 16) -> list[str]:
         """Repositories of the project that hold a blob."""

@@ -103,6 +103,7 @@ class Voice:
             immutable_tags=settings.immutable_tags,
             cleanup_policies=settings.cleanup_policies,
             cleanup_policy_dry_run=settings.cleanup_policy_dry_run,
+            download_rules=settings.download_rules,
             created=settings.created,
             updated=settings.updated,
         )

@@ -122,6 +122,8 @@ class RepositoryState(Fact):
     cleanup_policies: dict[str, dict[str, object]] = {}
     """By id, in the JSON form of Artifact Registry's CleanupPolicy."""
     cleanup_policy_dry_run: bool = False
+    download_rules: dict[str, dict[str, object]] = {}
+    """By id, in the JSON form of Artifact Registry's Rule."""
     created: str = ""
     updated: str = ""
 

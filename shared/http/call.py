@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -130,6 +130,11 @@ class Call:
         message = f"Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
         error = PermissionDenied(message, _error_info(permission, resource))
         self._note_denial(permission, resource, error)
+        raise error
+
+    def refuse(self, error: PermissionDenied) -> NoReturn:
+        """Refuse the call for a reason that is no matter of roles: noted like every denial, with the error's words."""
+        self._note_denial(self.route.permission, self.resource, error)
         raise error
 
     def _caught(self, permission: str, resource: str) -> Sequence[Caught]:

@@ -82,10 +82,11 @@ class State(Protocol):
         """Several fields of a hash, in the order asked for."""
         ...
 
-    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+    def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
         """Ask for a value, or for a field of a hash, without a task: the way of requests that do nothing else.
 
-        `told` is called once, here or later from the loop; what it hears is as new as what `value` would say.
+        `told` is called once, here or later from the loop; what it hears is as new as what `value` would say. Where
+        there is a value under the key `unless`, asked for along with it, it hears UNKNOWN.
         False when this way is closed at the moment: then `told` is never called, and `value` has the patience.
         """
         ...

@@ -29,6 +29,13 @@ Hear = Callable[[Any], None]
 _packed = cast("Callable[[tuple[Asked, ...]], bytes]", cast("Any", hiredis).pack_command)
 
 
+class Passed(Exception):
+    """There is a value under the key that was to have none: the answer is not for this way."""
+
+
+PASSED: Final = Passed()
+
+
 class LineDown(Exception):
     """There is no connection, or it broke before the answer came: whether the command was done is unknown."""
 
@@ -57,21 +64,27 @@ class Line:
             raise LineDown
         return await asyncio.gather(*(wire.ask(_packed(command)) for command in commands))
 
-    def look(self, key: str, hear: Hear) -> bool:
+    def look(self, key: str, hear: Hear, unless: str = "") -> bool:
         """Ask for the value of a key without a task of one's own; all keys of one turn are one question.
+
+        Where there is a value under the key `unless`, which is asked for along with it, `hear` is given PASSED.
 
         The question leaves after this call, never before it: nobody joins one that is under way, as its answer may be
         older than what a writer was told meanwhile. False when there is no connection; then `hear` is not called.
         """
         wire = self._usable()
         if wire is not None:
-            wire.look(key, hear)
+            wire.look(key, hear, unless)
         return wire is not None
 
-    def look_into(self, key: str, field: str, hear: Hear) -> bool:
+    def look_into(self, key: str, field: str, hear: Hear, unless: str = "") -> bool:
         """The same for one field of a hash."""
         wire = self._usable()
-        if wire is not None:
+        if wire is not None and unless:
+            both = _Both(hear)
+            wire.send(_packed(("HGET", key, field)), _Heard(both.found))
+            wire.look(unless, both.sign, "")
+        elif wire is not None:
             wire.send(_packed(("HGET", key, field)), _Heard(hear))
         return wire is not None
 
@@ -153,12 +166,47 @@ class _Heard:
         self._hear(answer)
 
 
+class _Both:
+    """Hears two answers, in whichever order they come, and gives on one."""
+
+    __slots__ = ("_found", "_hear", "_left", "_sign")
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._left = 2
+        self._found: Any = None
+        self._sign: Any = None
+
+    def found(self, answer: Any) -> None:
+        """What was asked for."""
+        self._found = answer
+        self._heard()
+
+    def sign(self, answer: Any) -> None:
+        """What there is under the other key."""
+        self._sign = answer
+        self._heard()
+
+    def _heard(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._hear(self._found if self._sign is None else PASSED)
+
+
 @dataclass
 class _Together:
-    """Keys that are asked for in one question."""
+    """Keys that are asked for in one question, each once."""
 
-    keys: list[str] = field(default_factory=list[str])
-    hear: list[Hear] = field(default_factory=list[Hear])
+    keys: dict[str, int] = field(default_factory=dict[str, int])
+    """Where in the answer the value of each is."""
+    hear: list[tuple[Hear, int, int]] = field(default_factory=list[tuple[Hear, int, int]])
+    """Who hears which of them, and which is to be none; -1: that is all one."""
+
+    def add(self, key: str, hear: Hear, unless: str) -> None:
+        """Ask for one more."""
+        keys = self.keys
+        at = keys.setdefault(key, len(keys))
+        self.hear.append((hear, at, keys.setdefault(unless, len(keys)) if unless else -1))
 
     def packed(self) -> bytes:
         """The question."""
@@ -166,9 +214,12 @@ class _Together:
 
     def tell(self, answer: Any) -> None:
         """To each the value of its key; to all what went wrong."""
-        answers: list[Any] = [answer] * len(self.hear) if isinstance(answer, Exception) else answer
-        for hear, found in zip(self.hear, answers, strict=True):
-            hear(found)
+        failed = isinstance(answer, Exception)
+        for hear, at, sign in self.hear:
+            if failed:
+                hear(answer)
+            else:
+                hear(answer[at] if sign < 0 or answer[sign] is None else PASSED)
 
 
 class _Wire(asyncio.Protocol):
@@ -206,13 +257,12 @@ class _Wire(asyncio.Protocol):
         self._waiting.append(waiting)
         self._leave()
 
-    def look(self, key: str, hear: Hear) -> None:
+    def look(self, key: str, hear: Hear, unless: str) -> None:
         """Ask for a key together with all others of this turn; at once where there are no others."""
         if self.down:
             hear(LineDown())
             return
-        self._together.keys.append(key)
-        self._together.hear.append(hear)
+        self._together.add(key, hear, unless)
         if self._alone and not self._waiting and not self._leaving:
             self._flush()
         else:
@@ -257,8 +307,8 @@ class _Wire(asyncio.Protocol):
     def _gather(self) -> None:
         """Make one question of the keys that are looked at."""
         together = self._together
-        if together.keys:
-            self._alone = len(together.keys) == 1
+        if together.hear:
+            self._alone = len(together.hear) == 1
             self._together = _Together()
             self._outgoing.append(together.packed())
             self._waiting.append(together)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from shared.events import Draft
-from shared.state.face import REQUEST_SECONDS, LaneEntry, LaneFull, Lease, Moved, Told
+from shared.state.face import REQUEST_SECONDS, UNKNOWN, LaneEntry, LaneFull, Lease, Moved, Told
 from shared.state.keys import Keys
 from shared.state.questions import Answer, FieldOf, FieldsOf, MemberOf, Question, ValueOf
 from shared.state.step import (
@@ -103,9 +103,12 @@ class MemoryState:
         found = self.store.hashes.get(key, {})
         return [found.get(field) for field in fields]
 
-    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+    def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
         """Tell at once."""
-        told(self.store.hashes.get(key, {}).get(field) if field else self._live(key))
+        if unless and self._live(unless) is not None:
+            told(UNKNOWN)
+        else:
+            told(self.store.hashes.get(key, {}).get(field) if field else self._live(key))
         return True
 
     async def look(self, questions: Sequence[Question]) -> list[Any]:

@@ -106,7 +106,7 @@ class ValkeyState:
             return []
         return [_text(found) for found in await self._answer("HMGET", key, *fields)]
 
-    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+    def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
         """Ask on the line, together with everybody who asks in this turn of the loop."""
         if self._line is None:
             return False
@@ -114,7 +114,7 @@ class ValkeyState:
         def hear(answer: Any) -> None:
             told(UNKNOWN if isinstance(answer, Exception) else _text(answer))
 
-        return self._line.look_into(key, field, hear) if field else self._line.look(key, hear)
+        return self._line.look_into(key, field, hear, unless) if field else self._line.look(key, hear, unless)
 
     async def look(self, questions: Sequence[Question]) -> list[Any]:
         """The answers to several questions, in one round trip."""

@@ -199,6 +199,9 @@ async def _repositories(tour: Tour) -> None:
 
 
 async def _google(tour: Tour, digest: str, blob: str) -> None:
+    await tour.change("POST", f"{WEB}/rules?ruleId=old", {"action": "DENY", "packageId": "none"})
+    await tour.change("PATCH", f"{WEB}/rules/old?updateMask=action", {"action": "ALLOW"})
+    await tour.change("DELETE", f"{WEB}/rules/old")
     package = f"{WEB}/packages/app"
     version = f"{package}/versions/{digest}"
     note = {"annotations": {"team": "web"}}

@@ -171,6 +171,17 @@ async def test_files_and_attachments_answer_as_google_describes(oci: RegistryCli
     await called(oci, "DELETE", f"/v1/{file['name']}")
 
 
+async def test_rules_answer_as_google_describes(oci: RegistryClient) -> None:
+    await oci.push(small_image(), "a")
+    condition = {"expression": "pkg.version.id < '2.0'", "title": "old", "description": "out of support"}
+    rule = {"action": "DENY", "operation": "DOWNLOAD", "condition": condition, "packageId": "app"}
+    made = await called(oci, "POST", f"{REPOSITORY}/rules?ruleId=old", rule)
+    await called(oci, "GET", f"/v1/{made['name']}")
+    assert len((await called(oci, "GET", f"{REPOSITORY}/rules?pageSize=1"))["rules"]) == 1
+    await called(oci, "PATCH", f"/v1/{made['name']}?updateMask=action", {"action": "ALLOW"})
+    await called(oci, "DELETE", f"/v1/{made['name']}")
+
+
 async def test_what_belongs_to_a_project_answers_as_google_describes(oci: RegistryClient) -> None:
     await called(oci, "GET", "/v1/projects/demo/locations")
     await called(oci, "GET", LOCATION)

@@ -218,3 +218,21 @@ async def test_a_child_or_blob_that_a_racing_push_refers_to_does_not_vanish(valk
             assert (dropped.status, taken.status, held) in {(202, 404, 404), (403, 201, 200)}
             await first.client.call("DELETE", f"{MANIFESTS}/{digest_of(PLAIN[0])}")
             await first.client.blob(b"{}")
+
+
+async def test_a_rule_for_downloads_counts_at_the_other_replica_as_soon_as_it_is_acknowledged(valkey: Server) -> None:
+    """Whatever the other has at hand: both have handed out the manifest in the short way before."""
+    rules, body = f"{REPOSITORY}/rules", orjson.dumps({"action": "DENY"})
+    async with pair(valkey) as (first, second):
+        manifests = await prepared(first, immutable=False)
+        await first.client.manifest(manifests[0], "v1")
+        for turn in range(20):
+            one, other = (first, second) if turn % 2 else (second, first)
+            reference = "v1" if turn % 4 < 2 else digest_of(manifests[0])
+            for _ in range(3):
+                assert (await other.client.call("GET", f"{MANIFESTS}/{reference}")).status == 200
+            assert (await one.client.call("POST", f"{rules}?ruleId=all", body)).status == 200
+            answers = await asyncio.gather(*(other.client.call("GET", f"{MANIFESTS}/{reference}") for _ in range(5)))
+            assert {answer.status for answer in answers} == {403}
+            assert (await other.client.call("HEAD", f"{MANIFESTS}/{reference}")).status == 200
+            assert (await one.client.call("DELETE", f"{rules}/all")).status == 200

@@ -33,12 +33,12 @@ class JoinsUnderWay:
         self._inner = inner
         self._waiting: dict[str, list[Told]] = {}
 
-    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
+    def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
         if key in self._waiting:
             self._waiting[key].append(told)
             return True
         self._waiting[key] = [told]
-        if not self._inner.peek(key, lambda found: self._tell(key, found), field=field):
+        if not self._inner.peek(key, lambda found: self._tell(key, found), field=field, unless=unless):
             del self._waiting[key]
             return False
         return True

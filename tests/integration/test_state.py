@@ -123,12 +123,12 @@ async def test_what_was_never_written_is_not_there(state: State, keys: Keys) -> 
     assert await state.generation(AT, "web") == 0
 
 
-async def peeked(state: State, key: str, field: str = "") -> str | None:
+async def peeked(state: State, key: str, field: str = "", unless: str = "") -> str | None:
     """What a peek finds, once this way is open."""
     async with asyncio.timeout(5):
         while True:
             told = asyncio.get_running_loop().create_future()
-            found = await told if state.peek(key, told.set_result, field=field) else UNKNOWN
+            found = await told if state.peek(key, told.set_result, field=field, unless=unless) else UNKNOWN
             if found is not UNKNOWN:
                 return found
             await state.value(key)  # opens what a peek looks through
@@ -145,6 +145,25 @@ async def test_a_peek_finds_what_a_read_finds(state: State, keys: Keys) -> None:
     await state.apply(step(Drop(value), DropField(record, "name")))
     assert await peeked(state, value) is None
     assert await peeked(state, record, "name") is None
+
+
+async def test_a_peek_finds_nothing_where_there_is_a_value_that_must_not_be(state: State, keys: Keys) -> None:
+    value, record, sign = keys.at(AT, "value"), keys.at(AT, "record"), keys.at(AT, "sign")
+    await state.apply(step(Put(value, "a"), PutField(record, "name", "b")))
+    for _ in range(2):
+        assert await peeked(state, value, unless=sign) == "a"
+        assert await peeked(state, record, "name", unless=sign) == "b"
+        await state.apply(step(Put(sign, "")))
+        told: list[object] = []
+        for _ in range(2):  # together in one turn with others that it does not concern
+            assert state.peek(value, told.append, unless=sign)
+            assert state.peek(value, told.append)
+            assert state.peek(record, told.append, field="name", unless=sign)
+            assert state.peek(record, told.append, field="name")
+        for _ in range(2):  # what is asked later is answered later
+            await state.value(value)
+        assert sorted(map(str, told)) == sorted(map(str, [UNKNOWN, "a", UNKNOWN, "b"] * 2))
+        await state.apply(step(Drop(sign)))
 
 
 async def test_a_peek_of_one_replica_sees_what_another_has_written(replica: Open, keys: Keys) -> None:

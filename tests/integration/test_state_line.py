@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.state.line import Line, LineDown, is_plain
+from shared.state.line import PASSED, Line, LineDown, is_plain
 from shared.state.server import ValkeySettings
 from tests.support.ports import free_port
 from tests.support.servers import Server, running, scratch, valkey, valkey_server
@@ -78,6 +78,23 @@ async def test_a_look_sees_what_was_written_before_it_began_whatever_is_under_wa
             await other.ask("SET", "moving", number)
             assert await looked(line, "moving") == [str(number).encode()]
             await earlier
+
+
+async def test_a_look_is_passed_by_where_a_value_is_that_must_not_be(valkey: Server) -> None:
+    async with opened(valkey.port) as line:
+        await line.ask("MSET", "k", "v", "sign", "1")
+        await line.ask("HSET", "record", "name", "n")
+        told: list[object] = []
+        for _ in range(2):  # the first look of a turn leaves at once, the others together
+            assert line.look("k", told.append, "sign")
+            assert line.look("k", told.append, "none")
+            assert line.look_into("record", "name", told.append, "sign")
+            assert line.look_into("record", "name", told.append, "none")
+            assert line.look("k", told.append)
+            await line.ask("PING")
+            await line.ask("PING")
+        assert [told.count(each) for each in (PASSED, b"v", b"n")] == [4, 4, 2]
+        assert len(told) == 10
 
 
 async def test_looks_and_questions_keep_their_order(valkey: Server) -> None:

@@ -61,8 +61,8 @@ class FarState:
     async def value(self, key: str) -> str | None:
         return await self._ask(lambda: self._inner.value(key))
 
-    def peek(self, key: str, told: Told, *, field: str = "") -> bool:
-        del key, told, field
+    def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
+        del key, told, field, unless
         return False
 
     async def field(self, key: str, field: str) -> str | None:

@@ -35,6 +35,7 @@ RIGHTS = {
     "tags": "list get create update delete",
     "files": "list get download upload update delete",
     "attachments": "list get create delete",
+    "rules": "list get create update delete",
     "projectsettings": "get update",
     "vpcscconfigs": "get update",
     "locations": "list get",

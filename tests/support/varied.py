@@ -34,6 +34,8 @@ async def first_stroke(oci: RegistryClient) -> None:
     await annotate(oci, "packages/app/versions/" + digest_of("app 1"), "one")
     await annotate(oci, "packages/app", "package")
     await allow(oci, "kept", "user:ben@example.org")
+    await rule(oci, "kept", "old", "pkg.version.id < '2.0'")
+    await rule(oci, "web", "rc", "pkg.version.id.startsWith('rc-')")
 
 
 async def second_stroke(oci: RegistryClient) -> None:
@@ -53,8 +55,17 @@ async def second_stroke(oci: RegistryClient) -> None:
     where = f"{GOOGLE.format('demo')}/kept?updateMask=description,labels"
     assert (await oci.call("PATCH", where, patch)).status == 200
     await allow(oci, "kept", "user:cleo@example.org")
+    await rule(oci, "kept", "app", "pkg.version.id == 'v1'", "app")
+    assert (await oci.call("DELETE", f"{GOOGLE.format('demo')}/web/rules/rc")).status == 200
     subject = image("app 2").manifest
     assert (await oci.manifest(artifact(subject, "application/vnd.more"), name="demo/web/app")).status == 201
+
+
+async def rule(oci: RegistryClient, repository: str, rule: str, expression: str, package: str = "") -> None:
+    """A rule for downloads."""
+    body = {"action": "DENY", "condition": {"expression": expression}, "packageId": package}
+    where = f"{GOOGLE.format('demo')}/{repository}/rules?ruleId={rule}"
+    assert (await oci.call("POST", where, orjson.dumps(body))).status == 200
 
 
 async def referrer(oci: RegistryClient, text: str = "app 2", identity: str = "attach") -> None:

@@ -28,6 +28,8 @@ class BlobFace:
         require_scope(call_of(request), name, "pull")
         digest, promised = names.digest(request.match_info["digest"]), request.method == "HEAD"
         held = await self.registry.repository(name).blob(name, digest, promised=promised)
+        if not promised:
+            await self.registry.downloads.require_blob(call_of(request), name, held)
         headers = {**VERSION, "Docker-Content-Digest": held.digest}
         if request.method == "GET" and (address := await self.redirects.address(name, held)) is not None:
             return web.Response(status=307, headers={**headers, hdrs.LOCATION: address, hdrs.CACHE_CONTROL: "no-store"})

@@ -26,7 +26,7 @@ class ManifestGlance:
     place: Place
     resource: str
     counts: bool
-    """Whether handing it out is a pull."""
+    """Whether it is handed out: that is a pull, which the repository's rules may deny."""
 
     def reaches(self, caller: Caller) -> bool:
         """Whether the token is for this image."""
@@ -35,7 +35,7 @@ class ManifestGlance:
     def look(self, told: Callable[[Prepared | None], None]) -> bool:
         """Ask what the tag is now."""
         repository = self.registry.repository(self.name)
-        return repository.glimpse(self.place, lambda stored: told(self._prepared(stored)))
+        return repository.glimpse(self.place, lambda stored: told(self._prepared(stored)), downloads=self.counts)
 
     def _prepared(self, stored: Stored | None) -> Prepared | None:
         if stored is None:

@@ -35,10 +35,15 @@ class ManifestFace:
     registry: Registry
 
     async def get(self, request: web.Request) -> web.Response:
-        """The manifest, whatever the client says it accepts: another form would have another digest."""
-        name = image(request)
-        require_scope(call_of(request), name, "pull")
+        """The manifest, whatever the client says it accepts: another form would have another digest.
+
+        HEAD is no download: clients ask so before they push.
+        """
+        name, call = image(request), call_of(request)
+        require_scope(call, name, "pull")
         stored = await self.registry.repository(name).manifest(name, _asked(request))
+        if request.method == "GET":
+            await self.registry.downloads.require_manifest(call, name, stored.digest)
         if _knows_already(request, stored):
             self.registry.pulls.look(name, stored.digest)
             return web.Response(status=304, headers=headers_of(stored.digest))

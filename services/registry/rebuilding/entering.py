@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.registry.download_rules import FIELD, beside
 from services.registry.layout import Layout
 from services.registry.names import ImageName
 from services.registry.records import Facts, Pointer, Version, attachment_id
@@ -52,9 +53,13 @@ class Entering:
     layout: Layout
 
     def repository(self, project: str, repository: str, record: Mapping[str, str]) -> list[Write]:
-        """A repository's own record."""
+        """A repository's own record, and what stands beside it."""
         key = self.layout.repository(project, repository)
-        return [*_fields(key, record), Index(self.layout.repositories(project), repository)]
+        return [
+            *_fields(key, record),
+            *beside(self.layout, project, repository, record.get(FIELD)),
+            Index(self.layout.repositories(project), repository),
+        ]
 
     def blob(self, project: str, repository: str, digest: str, size: str) -> list[Write]:
         """A blob that a repository holds."""

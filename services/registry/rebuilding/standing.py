@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from services.registry.download_rules import rules_beside
 from services.registry.names import ImageName
 from services.registry.quotas import quota_beside
 from services.registry.rebuilding.entering import Entering, Pen
@@ -43,6 +44,7 @@ class Standing:
             PutField(layout.repository(project, repository), "settings", settings.text),
             _ruling(layout.repository(project, repository), settings),
             quota_beside(layout.repository(project, repository), settings),
+            *rules_beside(layout, project, repository, settings),
             Index(layout.repositories(project), repository),
         ]
         closed = await self.store.state.has_member(layout.deletions_of(project), f"{project}/{repository}")
@@ -66,6 +68,7 @@ class Standing:
             await self.pen.now(project, writes)
         last = [
             Drop(layout.repository(project, repository)),
+            Drop(layout.ruled(project, repository)),
             Drop(layout.files(project, repository)),
             Unindex(layout.repositories(project), repository),
             Unindex(layout.deletions_of(project), f"{project}/{repository}"),

@@ -1,6 +1,6 @@
 """Files over Artifact Registry's v1 API: the blobs that a repository holds, with what people note of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from services.registry.names import ImageName
 from services.registry.records import RepositoryRecord
 from shared.blobs import Blobs
 from shared.digest import Digest
+from shared.http.call import call_of
 from shared.http.errors import InvalidArgument
 from shared.http.routes import Route
 from shared.http.translation import json_answer
@@ -70,7 +71,9 @@ class FileFace:
         if request.query.get("alt", "") != "media":
             raise InvalidArgument("A file is downloaded with alt=media.")
         record = await self.places.repository(request)
-        held = await self.places.registry.standard.blob(_any(record), _digest(request))
+        registry = self.places.registry
+        held = await registry.standard.blob(_any(record), _digest(request))
+        await registry.downloads.require_blob(call_of(request), replace(_any(record), image=""), held)
         return await send(request, self.blobs, held, {})
 
     async def patch(self, request: web.Request) -> web.Response:

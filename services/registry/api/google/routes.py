@@ -12,6 +12,7 @@ from services.registry.api.google.packages import PackageFace
 from services.registry.api.google.places import METHOD, REPOSITORY, TYPE, Places
 from services.registry.api.google.project import ProjectFace
 from services.registry.api.google.repositories import RepositoryFace
+from services.registry.api.google.rules import RuleFace
 from services.registry.api.google.shelves import AttachmentShelf, FileShelf
 from services.registry.api.google.tags import TagFace
 from services.registry.api.google.uploads import FILE, FileUploadFace
@@ -21,6 +22,7 @@ from services.registry.attachments import Attachments
 from services.registry.filing import Filing
 from services.registry.project_settings import ProjectSettings
 from services.registry.registry import Registry
+from services.registry.rules import Rules
 from shared.blobs import Blobs
 from shared.http.iam import Guarded, Policies, iam_routes
 from shared.http.routes import Route
@@ -47,6 +49,7 @@ def google_routes(registry: Registry, policies: Policies, blobs: Blobs, key: byt
         *ImageFace(places, contents).routes(),
         *VersionFace(places, operations, contents, annotating).routes(),
         *TagFace(places, contents).routes(),
+        *RuleFace(places, Rules(registry.repositories, steps, registry.voice)).routes(),
         *PackageFace(places, operations, contents, annotating, registry.repositories.emptying).routes(),
         *AttachmentFace(places, operations, shelf, attachments).routes(),
         *FileUploadFace(places, operations, files, filing, hmac.digest(key, b"files", "sha256")).routes(),

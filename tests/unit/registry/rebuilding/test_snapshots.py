@@ -30,7 +30,7 @@ WRITTEN_DOWN = {
 """Kinds of keys of which snapshots have rows."""
 MADE_ANEW = {
     *("repositories", "blob_list", "holders", "uses", "attachments", "attachment_ids"),
-    *("images", "versions", "tags", "tags_of", "parents", "referrers"),
+    *("images", "versions", "tags", "tags_of", "parents", "referrers", "ruled"),
 }
 """Indexes over these, which are made anew as the rows are loaded."""
 COUNTED_ANEW = {"sizes", "counted", "due"}
