@@ -27,6 +27,7 @@ from services.registry.housekeeping import Housekeeping
 from services.registry.layout import Layout, counter_of
 from services.registry.ledger import Ledger, Limits
 from services.registry.mounts import Mounts
+from services.registry.nearing import Nearing
 from services.registry.platforms import Platforms
 from services.registry.pulls import Families, Pulls
 from services.registry.pushing import Pushing
@@ -164,7 +165,7 @@ def _collecting(registry: Registry, house: Housekeeping) -> list[Callable[[], Co
 
 def _quotas(parts: Parts, settings: RegistrySettings, store: Store) -> Quotas:
     defaults = Limits(settings.repository_quota_bytes, settings.project_quota_bytes)
-    quotas = Quotas(store, parts.directory, parts.clock, defaults)
+    quotas = Quotas(store, parts.directory, parts.clock, defaults, Nearing(store, parts.settings.location))
     watch = parts.metrics.watch
     watch("registry_quota_refusals", "What was refused for a quota.", lambda: quotas.seen.refused)
     watch(

@@ -12,6 +12,7 @@ from services.registry.errors import BlobUnknown, NameUnknown, QuotaExceeded, St
 from services.registry.layout import BLOBS
 from services.registry.ledger import GONE, UNLIMITED, Ledger, loose
 from services.registry.names import ImageName
+from services.registry.nearing import NOT_NEAR
 from services.registry.quotas import Quotas
 from services.registry.store import Store
 from services.registry.voice import Voice
@@ -146,6 +147,7 @@ class Holdings:
                 return None
             if found.fresh and limits.any:
                 await self._require_room(name, digest, size)
+            near = await self.quotas.nearing.of(limits, *place, size, fresh=found.fresh) if limits.any else NOT_NEAR
             deed = Deed(method, self._resource(name, digest), PUSH, {"digest": digest, "size": size})
             return Change(
                 name.project,
@@ -156,9 +158,14 @@ class Holdings:
                     self.ledger.there(name.project, digest, mark=found.mark),
                     *self.ledger.within(limits, *place, size),
                     *((ValueIs(unless, None),) if unless else ()),
+                    *near.checks,
                 ),
-                writes=[*self.writes(name, digest, size), *self._unmark(name.project, digest, found.mark)],
-                events=act.witness(deed),
+                writes=[
+                    *self.writes(name, digest, size),
+                    *self._unmark(name.project, digest, found.mark),
+                    *near.writes,
+                ],
+                events=[*act.witness(deed), *near.events],
             )
 
         await self.steps.make(act, decide)

@@ -123,6 +123,10 @@ class Layout:
         """Hash: repository -> bytes that it holds, and `*` -> the sum of them."""
         return self.keys.of(project, "sizes")
 
+    def neared(self, project: str) -> str:
+        """Hash: repository, or `*`, -> the line of its quota that was crossed last, in percent."""
+        return self.keys.of(project, "neared")
+
     def counted(self, project: str) -> str:
         """Index: the repositories of which all is counted: `sizes`, who uses manifests, and what is due."""
         return self.keys.of(project, "counted")

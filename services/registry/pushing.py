@@ -13,6 +13,7 @@ from services.registry.layout import MANIFESTS, Layout
 from services.registry.ledger import GOING, UNLIMITED, Ledger, Limits
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Tag
+from services.registry.nearing import NOT_NEAR, Near
 from services.registry.platforms import Platforms
 from services.registry.quotas import Quotas
 from services.registry.records import Facts, Pointer, attachment_id
@@ -101,11 +102,15 @@ class Pushing:
 
         async def decide() -> Change:
             # The step checks all of it again: only where somebody was faster is it looked for once more.
+            again = not found
             before = found.pop() if found else await self._found_again(name, manifest, tags, limits)
+            near = NOT_NEAR
+            if limits.any and before.known is None:
+                near = await self.quotas.nearing.of(limits, name.project, name.repository, facts.size, fresh=again)
             now = rfc3339(self.steps.clock.now())
             shelf = _Shelf(self.store.layout, self.ledger, name, manifest, facts, before, limits, now)
             events = self._events(shelf, tags, act) if instead is None else instead
-            return self._change(shelf, tags, events, beside)
+            return self._change(shelf, tags, [*events, *near.events], [beside, near])
 
         await self.steps.make(act, decide)
 
@@ -162,12 +167,15 @@ class Pushing:
             pass
         await self.blobs.put(stored, manifest.content)
 
-    def _change(self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event], beside: Beside) -> Change:
+    def _change(
+        self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event], besides: Sequence[Beside | Near]
+    ) -> Change:
         name = shelf.name
         writes = [*shelf.version()]
         for tag, pointer in zip(tags, shelf.before.pointers, strict=True):
             writes += shelf.tag(tag, pointer)
-        checks, writes = [*shelf.checks(tags), *beside.checks], [*writes, *beside.writes]
+        checks = [*shelf.checks(tags), *(check for beside in besides for check in beside.checks)]
+        writes += [write for beside in besides for write in beside.writes]
         return Change(name.project, name.repository, checks=checks, writes=writes, events=events)
 
     def _events(self, shelf: "_Shelf", tags: Sequence[Tag], act: Act) -> list[Event]:

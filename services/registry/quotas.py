@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from services.registry.errors import QuotaExceeded
 from services.registry.layout import ALL
 from services.registry.ledger import UNLIMITED, Limits
+from services.registry.nearing import Nearing
 from services.registry.records import Settings
 from services.registry.store import Store
 from shared.clock import Clock
@@ -66,6 +67,7 @@ class Quotas:
     directory: Directory
     clock: Clock
     defaults: Limits
+    nearing: Nearing
     seen: Seen = field(default_factory=Seen)
     kept: OrderedDict[tuple[str, str], tuple[float, int | None]] = field(
         default_factory=OrderedDict[tuple[str, str], tuple[float, int | None]]

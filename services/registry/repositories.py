@@ -207,6 +207,7 @@ class Repositories:
                     Add(layout.sizes(project), ALL, -int(held or "0")),
                     DropField(layout.sizes(project), repository),
                     Unindex(layout.counted(project), repository),
+                    DropField(layout.neared(project), repository),
                     Drop(key),
                     Drop(layout.ruled(project, repository)),
                     Unindex(layout.repositories(project), repository),

@@ -146,6 +146,25 @@ class RepositoryChanged(Event):
         return self.repository
 
 
+class QuotaNear(Event):
+    """A push took a repository, or all of a project, over 80 or 95 percent of its quota; said once per crossing."""
+
+    topic: ClassVar[str] = "quota.near"
+
+    repository: str = ""
+    """Empty where it is the project's quota."""
+    percent: int
+    """The line that was crossed: 80 or 95."""
+    used: int
+    """Bytes that are held now."""
+    limit: int
+    """Bytes that may be held."""
+
+    def resource(self) -> str:
+        """Announced by repository, or by none."""
+        return self.repository
+
+
 class GcrNotification(Event):
     """An image change as Google's registries tell it on their topic `gcr`, for subscribers that parse just that."""
 

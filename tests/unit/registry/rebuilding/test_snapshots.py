@@ -35,8 +35,8 @@ MADE_ANEW = {
 """Indexes over these, which are made anew as the rows are loaded."""
 COUNTED_ANEW = {"sizes", "counted", "due"}
 """What a running registry works out by itself."""
-FORGOTTEN = {"cancelled", "vouched", "clearing", "collector", "search", "snapshots", "rebuilding"}
-"""Of uploads, searches and leases that are under way; see docs/operate/rebuild.md."""
+FORGOTTEN = {"cancelled", "vouched", "clearing", "collector", "search", "snapshots", "rebuilding", "neared"}
+"""Of uploads, searches and leases that are under way, and what was said of quotas; see docs/operate/rebuild.md."""
 THE_SAME = {"deletions_of", "cascades_of", "due_of"}
 
 
