@@ -20,7 +20,9 @@ from shared.state import Drop, DropField, Put, PutField, Write
 
 ALLOW, DENY = "ALLOW", "DENY"
 MOST_RULES: Final = 200
-"""Of one repository: all of them are said together."""
+"""Of one repository."""
+MOST_BYTES: Final = 24 * 1024
+"""Of all of them together: they are said in one event, with the repository's other settings."""
 FIELD: Final = "download_rules"
 """Of the repository's record."""
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
+
 from services.registry.acts import Act, Change, Deed, Steps
-from services.registry.download_rules import MOST_RULES, rules_beside
+from services.registry.download_rules import MOST_BYTES, MOST_RULES, rules_beside
 from services.registry.errors import RuleExists, RulesTooMany, RuleUnknown
 from services.registry.records import RepositoryRecord, Settings
 from services.registry.repositories import Repositories
@@ -33,8 +35,6 @@ class Rules:
         def changed(rules: Mapping[str, Told]) -> dict[str, Told]:
             if rule in rules:
                 raise RuleExists(f"There is a rule {rule} already.")
-            if len(rules) >= MOST_RULES:
-                raise RulesTooMany(f"A repository has at most {MOST_RULES} rules.")
             return _with(rules, rule, told)
 
         await self._change(project, repository, rule, changed, act)
@@ -98,10 +98,13 @@ def one(rules: Mapping[str, Told], rule: str) -> Told:
 
 
 def _with(rules: Mapping[str, Told], rule: str, told: Told) -> dict[str, Told]:
-    """One rule for each package, and one for all. Raises RuleExists."""
+    """One rule for each package, and one for all. Raises RuleExists, RulesTooMany."""
     package = told.get("packageId", "")
     for name, other in rules.items():
         if name != rule and other.get("packageId", "") == package:
             about = f"the package {package}" if package else "the whole repository"
             raise RuleExists(f"There is a rule for {about} already: {name}.")
-    return {**rules, rule: told}
+    after = {**rules, rule: told}
+    if len(after) > MOST_RULES or len(orjson.dumps(after)) > MOST_BYTES:
+        raise RulesTooMany(f"A repository has at most {MOST_RULES} rules, of {MOST_BYTES} bytes together.")
+    return after

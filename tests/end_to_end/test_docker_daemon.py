@@ -213,3 +213,50 @@ def test_a_name_without_project_and_repository_is_refused_at_once_with_the_form_
     assert "PROJECT/REPOSITORY/IMAGE" in docker("push", name, check=False)
     assert time.monotonic() - began < 5, "docker tries again, for a minute, what it takes for a passing failure"
     assert "PROJECT/REPOSITORY/IMAGE" in docker("pull", name, check=False)
+
+
+def test_a_push_over_an_immutable_tag_shows_the_rule_at_once(docker: Docker, tmp_path: Path) -> None:
+    first, other = docker.name("docker-fixed/boat:1"), f"{docker.name('docker-fixed/boat')}:2"
+    docker("tag", "boat", first)
+    docker("push", first)
+    repository = "v1/projects/demo/locations/local/repositories/docker-fixed"
+    docker.suite.call("registry", repository, {"dockerConfig": {"immutableTags": True}}, "PATCH")
+    assert "digest: " in docker("push", first), "the same once more is no overwriting"
+    docker.engine.load(rootfs(tmp_path / "changed"), "boat-changed", ['LABEL number="2"'])
+    docker("tag", "boat-changed", first)
+    began = time.monotonic()
+    said = docker("push", first, check=False)
+    assert "dockerConfig.immutableTags of the repository refuses to overwrite it" in said
+    assert time.monotonic() - began < 15, "docker tries again, for a minute, what it takes for a passing failure"
+    docker("tag", "boat-changed", other)
+    docker("push", other)
+
+
+@pytest.mark.parametrize("quota", [0, 10_000])
+def test_a_push_beyond_a_quota_shows_the_quota_at_once(docker: Docker, quota: int) -> None:
+    """Also where there is room for the first bytes, and docker does not say how many there will be."""
+    repositories, repository = "v1/projects/demo/locations/local/repositories", f"docker-quota-{quota}"
+    body = {"format": "DOCKER", "labels": {"entrepot-quota-bytes": str(quota)}}
+    docker.suite.call("registry", f"{repositories}?repositoryId={repository}", body)
+    name = docker.name(f"{repository}/boat:1")
+    docker("tag", "boat", name)
+    began = time.monotonic()
+    said = docker("push", name, check=False)
+    assert f"the quota is exceeded: the repository demo/{repository}" in said
+    assert time.monotonic() - began < 15, "docker tries again, for a minute, what it takes for a passing failure"
+    assert int(docker.suite.call("registry", f"{repositories}/{repository}")["sizeBytes"]) <= quota
+
+
+def test_a_denied_pull_shows_the_rule(docker: Docker, boat: str) -> None:
+    name = docker.name("docker-ruled/boat:1")
+    docker("tag", boat, name)
+    docker("push", name)
+    rules = "v1/projects/demo/locations/local/repositories/docker-ruled/rules"
+    docker.suite.call("registry", f"{rules}?ruleId=all", {"action": "DENY"})
+    docker("rmi", "--force", name)
+    assert "is denied by the rule projects/demo/locations/local/repositories/docker-ruled/rules/all" in docker(
+        "pull", name, check=False
+    )
+    docker("push", boat)
+    docker.suite.call("registry", f"{rules}/all", verb="DELETE")
+    docker("pull", name)

@@ -83,6 +83,26 @@ async def test_a_repository_has_so_many_rules_and_no_more(oci: RegistryClient, m
     assert (refused.status, refused.json["error"]["status"]) == (400, "FAILED_PRECONDITION")
 
 
+async def test_all_rules_of_a_repository_go_into_one_event(oci: RegistryClient) -> None:
+    """With the longest of everything else beside them."""
+    labels = {f"{number:063d}".replace("0", "a", 1): "x" * 63 for number in range(64)}
+    wide = orjson.dumps({"description": "x" * 1024, "labels": labels})
+    assert (await oci.call("PATCH", f"/v1/{WEB}", wide)).status == 200
+    answers = [
+        await create(
+            oci,
+            f"{number:0256d}",
+            action="DENY",
+            packageId="p" * 250 + f"{number:03d}",
+            condition={"expression": f"pkg.version.id == '{'v' * 900}'", "title": "t" * 256, "description": "d" * 256},
+        )
+        for number in range(20)
+    ]
+    assert [answer.status for answer in answers].count(200) > 10
+    assert answers[-1].json["error"]["status"] == "FAILED_PRECONDITION"
+    assert len(oci.parts.announced("state.repository")[-1].data["download_rules"]) > 10
+
+
 @pytest.mark.parametrize(
     ("rule", "body", "told"),
     [
