@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tarfile
+import zlib
 from typing import IO, cast
 
 import zstandard
@@ -72,7 +73,7 @@ def unpack(layer: IO[bytes], packed: int, limit: int, users: int, groups: int) -
                 # tarfile keeps quiet about an owner that cannot be given, and then gives no mode either.
                 member.uid, member.gid = _known(member.uid, users), _known(member.gid, groups)
                 _place(archive, member)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zstandard.ZstdError, ValueError) as broken:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, ValueError) as broken:
         raise LayerRefused(f"the layer is damaged: {broken}") from None
     return count
 
