@@ -46,6 +46,11 @@ class Attesting:
         return f"{self.attestor.name} {self.digest} {self.attestor.signing_key_id} {self.place.home} {self.life}"
 
     @property
+    def field(self) -> str:
+        """Under which name it is kept: each location has one of its own."""
+        return f"{_earlier_field(self.attestor)} {self.place.location}"
+
+    @property
     def object(self) -> str:
         """Name of the object with the attestation; its DSSE form lies beside it."""
         own = path_token(self.attestor.name.rpartition("/")[2])
@@ -55,7 +60,7 @@ class Attesting:
 
 
 class AutoAttestor:
-    """Signs what meets the threshold, once for each attestor, digest and key; again when the image it hung on went."""
+    """Signs what meets the threshold, once for each attestor, digest, key and location; again when its image went."""
 
     def __init__(self, store: Store, blobs: Blobs, ring: KeyRing, clock: Clock, registries: Mapping[str, str]) -> None:
         """`registries` gives the location of each host name; the first of a location stands in what is signed."""
@@ -79,23 +84,28 @@ class AutoAttestor:
 
     async def _consider(self, project: str, digest: str, traceparent: str) -> int:
         version = await self._store.version(project, digest)
-        if version.scan is None or not version.home:
+        if version.scan is None:
             return 0
         made = 0
         for kept in (await self._store.attestors(project)).values():
-            if self._meets(kept.thing, version, version.scan):
-                place = Place(project, *version.home.split("/", 2))
-                life = version.presences[version.home].buried
+            for home in version.homes:
+                place, life = Place(project, *home.split("/", 2)), version.presences[home].buried
                 due = Attesting(kept.thing, place, digest, version.scan, life)
-                await self._attest(kept, due, version, traceparent)
-                made += 1
+                if self._is_wanted(due, version):
+                    await self._attest(kept, due, version, traceparent)
+                    made += 1
         return made
 
-    def _meets(self, attestor: Attestor, version: Version, scan: Scan) -> bool:
-        if attestor.auto_attest is None or not attestor.signing_key_id:
+    def _is_wanted(self, due: Attesting, version: Version) -> bool:
+        attestor = due.attestor
+        if attestor.auto_attest is None or not attestor.signing_key_id or objection(due.scan, attestor.auto_attest):
             return False
-        made = version.evidence.get(_field(attestor))
-        return (made is None or not version.hangs(made)) and not objection(scan, attestor.auto_attest)
+        made = version.evidence.get(due.field)
+        earlier = version.evidence.get(_earlier_field(attestor))
+        there = due.place.location + "/"
+        if made is None and earlier is not None and earlier.image.startswith(there):
+            made = earlier
+        return made is None or not version.hangs(made)
 
     async def _attest(self, kept: Kept[Attestor], due: Attesting, version: Version, traceparent: str) -> None:
         key = await self._ring.key(due.attestor.name, due.attestor.signing_key_id)
@@ -103,14 +113,13 @@ class AutoAttestor:
         events = self._events(due)
         cause = Cause(id=caused_id(due.natural_key, "attestation", 0), traceparent=traceparent)
         facts = self._store.version_key(due.place.project, due.digest)
-        home = PRESENCE + version.home
-        before = version.evidence.get(_field(due.attestor))
+        before, presence = version.evidence.get(due.field), version.presences[due.place.home]
         checks = (
             self._store.attestor_is(kept),
-            FieldIs(facts, EVIDENCE + _field(due.attestor), before.stored() if before else None),
-            FieldIs(facts, home, version.presences[version.home].stored()),
+            FieldIs(facts, EVIDENCE + due.field, before.stored() if before else None),
+            FieldIs(facts, PRESENCE + due.place.home, presence.stored()),
         )
-        write = PutField(facts, EVIDENCE + _field(due.attestor), evidence.stored())
+        write = PutField(facts, EVIDENCE + due.field, evidence.stored())
         change = Change(f"attest {cause.id}", cause, events)
         await self._store.write_facts(due.place.project, checks, (write,), change)
 
@@ -188,5 +197,6 @@ def _dsse_object(name: str) -> str:
     return name.removesuffix(".json") + ".dsse.json"
 
 
-def _field(attestor: Attestor) -> str:
+def _earlier_field(attestor: Attestor) -> str:
+    """Where attestations were kept while there was one for all locations."""
     return f"{attestor.name} {attestor.signing_key_id}"

@@ -181,10 +181,13 @@ class Version:
         return [found for found in self.evidence.values() if self.hangs(found) or living - {found.image}]
 
     @property
-    def home(self) -> str:
-        """The first image that holds it and may be attested; empty when there is none."""
+    def homes(self) -> list[str]:
+        """Of each location the first image that holds it and may be attested."""
         living = (name for name, found in sorted(self.presences.items()) if not found.deleted and not found.artifact)
-        return next(living, "")
+        first: dict[str, str] = {}
+        for name in living:
+            first.setdefault(name.partition("/")[0], name)
+        return list(first.values())
 
 
 _ORDER = ("BLOCK_ALL", *SEVERITIES)

@@ -20,7 +20,8 @@ from shared.events import Event
 from shared.events.attestations import AdmissionDecided
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
 from shared.events.scans import NO_ADVISORIES, OccurrenceChanged, ScanCompleted
-from shared.state import StateUnavailable, Step
+from shared.names import partition_of
+from shared.state import DropField, PutField, StateUnavailable, Step
 from tests.support.events import said
 from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts
 
@@ -268,6 +269,37 @@ async def test_the_image_that_goes_on_to_hold_a_digest_is_attested_in_its_turn(h
     await house.hear(ImageDeleted(**AT, digest=A, tags=("v1",)), 5)
     created = house.memory.announced("attestation.created")
     assert [event.data["image"] for event in created] == ["app", "worker"]
+
+
+async def test_a_digest_is_attested_once_in_each_location_that_has_it(house: House) -> None:
+    await house.require()
+    for event in (pushed(), scanned(), pushed(location="west"), pushed(location="west", image="worker"), pushed()):
+        await house.hear(event)
+    created, asked = house.memory.announced("attestation.created"), house.memory.announced("referrer.requested")
+    for events in (created, asked):
+        assert [(event.data["location"], event.data["image"]) for event in events] == [
+            ("local", "app"),
+            ("west", "app"),
+        ]
+    assert len({event.data["object"] for event in created}) == 2
+    await house.hear(ImageDeleted(**{**AT, "location": "west"}, digest=A), 5)
+    created = house.memory.announced("attestation.created")[2:]
+    assert [(event.data["location"], event.data["image"]) for event in created] == [("west", "worker")]
+
+
+async def test_what_was_attested_before_each_location_had_its_own_is_not_attested_again(house: House) -> None:
+    await house.require()
+    await house.hear(pushed())
+    await house.hear(scanned())
+    state, key = house.memory.parts.state, house.memory.parts.keys.of("demo", "version", A)
+    [field] = [name for name in await state.record(key) if name.startswith("evidence ")]
+    kept = (await state.record(key))[field]
+    writes = (DropField(key, field), PutField(key, field.removesuffix(" local"), kept))
+    await state.apply(Step(partition_of("demo"), "as it was", writes=writes))
+    await house.hear(pushed())
+    assert len(house.memory.announced("attestation.created")) == 1
+    await house.hear(pushed(location="west"))
+    assert [event.data["location"] for event in house.memory.announced("attestation.created")] == ["local", "west"]
 
 
 async def test_an_attestation_that_broke_off_after_its_objects_were_written_is_said_once(
