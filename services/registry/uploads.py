@@ -23,6 +23,7 @@ from services.registry.hashing import Hashes, Running, hashed, verified
 from services.registry.holdings import Holdings
 from services.registry.names import ImageName
 from services.registry.ranges import Span
+from services.registry.resending import behind, not_twice
 from services.registry.sessions import Session
 from shared.blobs import BlobMissing, Blobs, StagingMoved
 from shared.clock import Clock, Ids
@@ -167,7 +168,7 @@ class Uploads:
         """Take the last bytes, if any, and close the upload as the blob `digest`.
 
         Raises DigestInvalid and keeps the upload, ChunkOutOfOrder, UploadUnknown, QuotaExceeded. Twice is as good as
-        once.
+        once, also where the first time broke off with some of the last bytes staged.
         """
         whole, body = await self._small(session, digest, body)
         if whole is not None:
@@ -188,8 +189,23 @@ class Uploads:
             return
         whole = session
         if first or body.span is not None:
-            whole = await self.append(session, body)
+            whole = await self.append(session, await self._not_twice(session, stands, body))
         await self._commit(session, await self.status(whole), digest, act)
+
+    async def _not_twice(self, session: Session, stands: int, body: Body) -> Body:
+        """More is staged than the address knows, and the body does not say where it belongs: it may have come before.
+
+        Clients that use one address for all their chunks send it where the others end; the bytes tell one from the
+        other.
+        """
+        if body.span is not None or stands <= session.offset:
+            return body
+        rest = not_twice(body.pieces, lambda: behind(session.offset, self.blobs.staged_bytes(session.id)))
+        try:
+            first = await _first(rest)
+        except BlobMissing as error:
+            raise _unknown() from error
+        return Body(_again(first, rest))
 
     async def _small(self, session: Session, digest: Digest, body: Body) -> tuple[bytes | None, Body]:
         """The blob, where the body alone is all of it, whatever may be staged; else None and the body as it was."""

@@ -116,6 +116,35 @@ async def test_a_whole_blob_counts_whatever_was_sent_to_the_same_address_before(
     assert await stored(one) == CONTENT
 
 
+@pytest.mark.parametrize("came", [0, 1, 77, 499, 500, 501, len(CONTENT) - 1000], ids=str)
+async def test_a_closing_request_with_the_last_bytes_is_sent_again_after_a_crash(
+    one: RegistryClient, came: int
+) -> None:
+    first = await patch(one, await one.begin(), FIRST, 0)
+    last = CONTENT[1000:]
+    if came:
+        assert (await patch(one, first.location, last[:came], 1000)).status == 202  # as far as the crash let it come
+    async with another(one) as two:
+        assert (await put(two, first.location, last)).status == 201
+        assert (await put(two, first.location, last)).status == 201
+        assert await stored(one) == CONTENT
+
+
+async def test_one_address_for_all_chunks_is_as_good_as_each_its_own(one: RegistryClient) -> None:
+    begun = await one.begin()
+    for chunk in (FIRST, SECOND):
+        assert (await one.call("PATCH", begun, chunk)).status == 202
+    assert (await put(one, begun, THIRD)).status == 201
+    assert await stored(one) == CONTENT
+
+
+async def test_last_bytes_that_begin_as_those_before_are_not_taken_for_them(one: RegistryClient) -> None:
+    begun, chunk, last = await one.begin(), b"a" * 500 + b"b" * 500, b"a" * 500 + b"c" * 500
+    assert (await one.call("PATCH", begun, chunk)).status == 202
+    closed = await one.call("PUT", f"{begun}&digest={digest_of(chunk + last)}", last)
+    assert closed.status == 201, closed
+
+
 @pytest.mark.parametrize("content", [b"", FIRST], ids=["before its first byte", "with bytes"])
 async def test_what_one_replica_cancelled_is_unknown_to_all(one: RegistryClient, content: bytes) -> None:
     begun = newest = await one.begin()
