@@ -1,9 +1,9 @@
 """Requests that are sent again because their answer was lost: what of a body came the first time is not taken twice."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
-Came = Callable[[], AsyncIterator[bytes]]
+Came = Callable[[], AsyncGenerator[bytes]]
 """Reads what is staged behind the place where a body belongs, each time from the beginning."""
 
 
@@ -33,16 +33,15 @@ async def not_twice(pieces: AsyncIterator[bytes], came: Came) -> AsyncIterator[b
         yield piece
 
 
-async def behind(offset: int, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def behind(offset: int, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """All but the first bytes."""
-    async with aclosing(pieces) as flow:
-        async for piece in flow:
-            if offset < len(piece):
-                yield piece[offset:]
-            offset = max(0, offset - len(piece))
+    async for piece in pieces:
+        if offset < len(piece):
+            yield piece[offset:]
+        offset = max(0, offset - len(piece))
 
 
-async def _first(size: int, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _first(size: int, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     async with aclosing(pieces) as flow:
         async for piece in flow:
             if size <= 0:

@@ -1,6 +1,6 @@
 """Bodies that are sent again: what came the first time is found by its bytes, however they are cut."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from hypothesis import given
 from hypothesis import strategies as some
@@ -15,7 +15,7 @@ def cut(content: bytes, at: int) -> list[bytes]:
     return [content[start : start + at] for start in range(0, len(content), at)]
 
 
-async def flow(pieces: list[bytes]) -> AsyncIterator[bytes]:
+async def flow(pieces: list[bytes]) -> AsyncGenerator[bytes]:
     for piece in pieces:
         yield piece
 
