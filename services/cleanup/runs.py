@@ -24,6 +24,8 @@ class Run(BaseModel):
     deleted: int = 0
     spared: int = 0
     """Versions that their owner kept: changed since, or held by something."""
+    reason: str = ""
+    """Why it is not known what became of them."""
     plan_object: str = ""
     started: str
     finished: str = ""

@@ -14,7 +14,7 @@ from services.cleanup.repositories import Repositories, fingerprint_of, policies
 from services.cleanup.runs import Run
 from services.cleanup.store import Place, Schedule, Store, Times
 from services.cleanup.versions import Name
-from shared.blobs import Blobs, BucketUnavailable
+from shared.blobs import BlobMissing, Blobs, BucketUnavailable
 from shared.cleanup_policies import CleanupPolicy
 from shared.clock import Clock, Cpu, Ids, rfc3339
 from shared.events import Cause, Event
@@ -29,6 +29,7 @@ MOST_VERSIONS = 5_000
 """One run asks for; more is left to the next."""
 MOST_WAIT = 900
 """Seconds until what is not gone counts as kept by its owner."""
+PLAN_GONE = "its plan is gone from the bucket: what was deleted of what it asked for is not known"
 
 _LOG = structlog.get_logger("sweep")
 
@@ -110,13 +111,19 @@ class Sweeper:
         if run is None or run.state != "RUNNING":
             await self._store.close(place, run_id)
             return True
-        names = [Name(image, digest) for image, digest in names_in(await self._blobs.content(run.plan_object, 2**30))]
-        left = [name for name in names[: run.count] if await self._store.is_there(place, name)]
+        names = await self._asked_for(run)
+        left = [name for name in names or () if await self._store.is_there(place, name)]
         if left and await self._store.waits(place, run_id):
             return False
-        deleted = run.count - len(left)
-        finished = rfc3339(self._clock.now())
-        after = run.model_copy(update={"state": "DONE", "deleted": deleted, "spared": len(left), "finished": finished})
+        deleted = 0 if names is None else run.count - len(left)
+        told = {
+            "state": "DONE",
+            "deleted": deleted,
+            "spared": len(left),
+            "finished": rfc3339(self._clock.now()),
+            "reason": PLAN_GONE if names is None else "",
+        }
+        after = run.model_copy(update=told)
         cause = Cause(id=f"settle {place.resource} {run.id}")
         event = CleanupCompleted(
             project=place.project,
@@ -128,6 +135,15 @@ class Sweeper:
         )
         await self._store.finish(place, run, after, Change(cause.id, cause, [event]))
         return True
+
+    async def _asked_for(self, run: Run) -> list[Name] | None:
+        """What a run asked to delete; None where its plan is gone or cannot be read, which must hinder no other run."""
+        try:
+            names = names_in(await self._blobs.content(run.plan_object, 2**30))
+        except (BlobMissing, ValueError, LookupError) as error:
+            _LOG.warning("plan gone", run=run.name, reason=f"{type(error).__name__}: {error}")
+            return None
+        return [Name(image, digest) for image, digest in names[: run.count]]
 
 
 @dataclass(frozen=True)

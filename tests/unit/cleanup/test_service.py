@@ -177,6 +177,20 @@ async def test_what_the_owner_keeps_is_told_after_a_while(house: House) -> None:
     assert (run["state"], run["spared"]) == ("DONE", 1)
 
 
+async def test_a_run_whose_plan_is_gone_ends_with_the_reason_and_hinders_no_other(house: House) -> None:
+    await house.hear(pushed("a", 50), pushed("b", 40))
+    _, lost = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES})
+    await house.memory.parts.blobs.delete(lost["planObject"])
+    await house.memory.clock.advance(6)
+    _, lost = await house.call("GET", f"{WEB}/cleanupRuns/{lost['id']}")
+    assert (lost["state"], "plan is gone" in lost["reason"]) == ("DONE", True)
+    assert "deleted" not in lost
+    _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES})
+    await house.memory.clock.advance(901)
+    _, run = await house.call("GET", f"{WEB}/cleanupRuns/{run['id']}")
+    assert (run["state"], run["spared"]) == ("DONE", 1)
+
+
 async def test_a_dry_run_is_written_down_and_asks_for_nothing(house: House) -> None:
     await house.hear(pushed("a", 50), pushed("b", 40))
     _, run = await house.call("POST", f"{WEB}:runCleanup", {"cleanupPolicies": POLICIES, "dryRun": True})
