@@ -104,7 +104,7 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
         ],
         error_body=spoken_error,
         challenge=challenge(Realm(settings.token_realm, settings.token_service or _ours(parts))),
-        authenticate=sessions_speak_for_themselves(bearer(parts.verifier)),
+        authenticate=sessions_speak_for_themselves(bearer(parts.verifier), key),
     )
     house = _housekeeping(parts, registry)
     snapshots = _snapshots(parts, registry, policies)

@@ -15,7 +15,7 @@ from shared.blobs.directory import DirectoryBlobs
 from shared.telemetry.metrics import Metrics
 from tests.support.images import digest_of
 from tests.support.parts import client_of
-from tests.support.registry import NAME, Answer, RegistryClient, registry
+from tests.support.registry import ADA, BEN, EVERYTHING, NAME, Answer, RegistryClient, registry
 
 CONTENT = os.urandom(3000)
 DIGEST = digest_of(CONTENT)
@@ -202,6 +202,25 @@ async def test_expired_bytes_are_cleared_by_any_replica_and_those_under_way_stay
     async with another(one) as two:
         assert await two.background[1].__self__.uploads.forget_expired() == 1
     assert [upload.name async for upload in blobs.uploads()] == [next(u for u in fresh.split("/") if "?" in u)[:32]]
+
+
+async def test_what_follows_in_an_upload_waits_in_the_line_of_the_account_that_began_it(one: RegistryClient) -> None:
+    one.parts.grant("projects/demo", BEN, *EVERYTHING)
+    narrow = one.parts.parts.settings.model_copy(update={"calls_streamed": 1, "calls_wait_seconds": 0.3})
+    service = build(replace(one.parts.parts, settings=narrow, metrics=Metrics("registry")))
+    async with client_of(service) as client:
+        ada = replace(one, client=client, service=service)
+        ben = ada.by(BEN)
+        held, next_one, of_ben = await ada.begin(), await ada.begin(), await ben.begin()
+        _, writer = await asyncio.open_connection(client.server.host, client.server.port)
+        head = f"PATCH {held} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer as:{ADA}\r\nContent-Length: 3000\r\n\r\n"
+        writer.write(head.encode() + FIRST)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        assert (await patch(ben, of_ben, FIRST, 0)).status == 202
+        assert (await patch(ada, next_one, FIRST, 0)).status == 429
+        assert (await patch(ben, next_one, FIRST, 0)).status == 429, "it is the address that counts"
+        writer.transport.abort()
 
 
 async def test_an_upload_ends_with_its_repository(one: RegistryClient) -> None:

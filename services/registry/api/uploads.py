@@ -22,15 +22,32 @@ from shared.http.translation import UnsupportedMediaType
 from shared.identity.caller import ANONYMOUS, Caller
 
 STATE = "_state"
+SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
 
 
-def sessions_speak_for_themselves(authenticate: Authenticate) -> Authenticate:
-    """Do not look at the bearer of an upload under way: its address authorises it, and a token may expire meanwhile."""
+def sessions_speak_for_themselves(authenticate: Authenticate, key: bytes) -> Authenticate:
+    """Do not look at the bearer of an upload under way: its address authorises it, and a token may expire meanwhile.
+
+    Its requests are those of the account that began it, and wait in that one's line.
+    """
 
     async def spared(request: web.Request) -> Caller:
-        return ANONYMOUS if "upload" in request.match_info else await authenticate(request)
+        if "upload" not in request.match_info:
+            return await authenticate(request)
+        try:
+            return Caller(_opened(request, key).actor)
+        except UploadUnknown:
+            return ANONYMOUS  # which is what its face answers
 
     return spared
+
+
+def _opened(request: web.Request, key: bytes) -> Session:
+    """The session of an upload's address; raises UploadUnknown."""
+    known: Session | None = request.get(SESSION)
+    if known is None:
+        known = request[SESSION] = Session.unseal(request.query.get(STATE, ""), key)
+    return known
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class UploadFace:
         return _created(request, digest)
 
     def _session(self, request: web.Request) -> Session:
-        session = Session.unseal(request.query.get(STATE, ""), self.key)
+        session = _opened(request, self.key)
         if session.id != request.match_info["upload"] or session.name != image(request):
             raise UploadUnknown("there is no such upload")
         return session
