@@ -94,7 +94,7 @@ class _Assembly:
 
     def _state(self) -> State:
         if not self._settings.state_url:
-            return MemoryState(self._service, self._clock.monotonic)
+            return MemoryState(self._service, self._clock.monotonic, lane_limit=self._settings.lane_entries)
         state = ValkeyState.connect(self._service, _valkey(self._settings), self._clock)
         self._open.push_async_callback(state.close)
         self._checks.append(state.refuse_unsafe)
@@ -159,6 +159,7 @@ def _valkey(settings: Settings) -> ValkeySettings:
         url=settings.state_url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1),
         username=settings.state_user,
         password=secret_or_nothing(settings.state_password_file),
+        lane_limit=settings.lane_entries,
         replicas=settings.state_replicas,
         accept_loss=settings.state_accept_loss,
     )

@@ -61,6 +61,8 @@ class Settings(BaseModel):
     """How many replicas of the state store must have a change before it counts as done."""
     state_accept_loss: bool = False
     """Start on a state store that may lose data."""
+    lane_entries: int = Field(default=100_000, ge=1)
+    """What may wait for the bus, for each kind of event and 64th of the projects; then changes are refused."""
 
     bus_url: str = ""
     """`nats://HOST:PORT`, several separated by commas; empty: in memory."""

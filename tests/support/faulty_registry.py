@@ -1,9 +1,9 @@
 """The registry on its real servers, with doors between it and them: `python -m tests.support.faulty_registry`.
 
 It ends as by kill -9 at the point that stands in the file `FAULTS`, each time it comes there. It believes everybody who
-says `as:MEMBER`, and lets ADA do everything in the project `demo`. With `FAULTS_LANE` a lane holds so many entries;
-with `FAULTS_HASTE` whoever sleeps for longer sleeps so many seconds, so that what is cleared daily is cleared now.
-With `FAULTS_AGAIN` it is started again each time, as soon as the file is empty.
+says `as:MEMBER`, and lets ADA do everything in the project `demo`. With `FAULTS_HASTE` whoever sleeps for longer sleeps
+so many seconds, so that what is cleared daily is cleared now. With `FAULTS_AGAIN` it is started again each time, once
+the file is empty.
 """
 
 import asyncio
@@ -29,10 +29,8 @@ from shared.identity.directory import Directory
 from shared.lifetime import Lifetime, Real
 from shared.process import Parts
 from shared.relay import Relay
-from shared.settings import Settings, read, secret_or_nothing
+from shared.settings import Settings, read
 from shared.state import Done, Lease, State, Step
-from shared.state.server import ValkeySettings
-from shared.state.valkey import ValkeyState
 from shared.telemetry.logs import log_to, take_over
 from tests.support.parts import Tokens
 from tests.support.registry import ADA, EVERYTHING
@@ -162,17 +160,11 @@ class HastyClock(SystemClock):
         await asyncio.sleep(min(seconds, self._longest))
 
 
-def doored(real: Real, settings: Settings, doors: Doors) -> Parts:
+def doored(real: Real, doors: Doors) -> Parts:
     """The parts with doors; the relay goes through them, too."""
     parts = real.parts
-    lane, haste = os.environ.get("FAULTS_LANE", ""), os.environ.get("FAULTS_HASTE", "")
-    inner = parts.state
-    if lane:
-        where = settings.state_url.replace("valkey://", "redis://", 1)
-        password = secret_or_nothing(settings.state_password_file)
-        valkey = ValkeySettings(where, settings.state_user, password, lane_limit=int(lane))
-        inner = ValkeyState.connect("registry", valkey, parts.clock)
-    state: Any = DooredState(inner, doors)
+    haste = os.environ.get("FAULTS_HASTE", "")
+    state: Any = DooredState(parts.state, doors)
     blobs: Any = DooredBlobs(parts.blobs, doors)
     real.loops["relay"] = Relay(state, DooredPublisher(parts.bus.publisher, doors), parts.clock, parts.ids).run
     clock = HastyClock(float(haste)) if haste else parts.clock
@@ -194,7 +186,7 @@ async def live() -> int:
     sys.addaudithook(doors.called)
     async with assembled("registry", settings, os.environ) as real:
         take_over()
-        parts = doored(real, settings, doors)
+        parts = doored(real, doors)
         teach(parts.directory)
         return await Lifetime(real, build(parts)).live()
 

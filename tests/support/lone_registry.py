@@ -54,24 +54,31 @@ class World:
         if not key.exists():
             key.touch(mode=0o600)
             key.write_text("of all replicas")
-        self.nats.passwords.of("registry")
+        own = {"ENTREPOT_REGISTRY_CREATE_ON_PUSH": "true", "ENTREPOT_REGISTRY_UPLOAD_KEY_FILE": str(key)}
+        told = {**self._told("registry", name, folder), **own, "FAULTS": str(self.faults), **more}
+        return Twin("registry", told, folder / "log", "tests.support.faulty_registry")
+
+    def beside(self, service: str) -> Twin:
+        """Another service on the same servers and the same bucket, not started yet."""
+        folder = self.folder / service
+        folder.mkdir(exist_ok=True)
+        return Twin(service, self._told(service, "0", folder), folder / "log")
+
+    def _told(self, service: str, replica: str, folder: Path) -> dict[str, str]:
+        self.nats.passwords.of(service)
         settings = {
             "PORT": str(free_port()),
-            "REPLICA": name,
+            "REPLICA": replica,
             "DATA": str(folder),
             "STATE_URL": f"valkey://127.0.0.1:{self.valkey.port}",
             "BUS_URL": self.nats.url,
-            "BUS_USER": "registry",
-            "BUS_PASSWORD_FILE": str(self.nats.passwords.path("registry")),
+            "BUS_USER": service,
+            "BUS_PASSWORD_FILE": str(self.nats.passwords.path(service)),
             "BUS_MONITOR": self.nats.monitor,
             "STOP_SECONDS": "5",
-            "REGISTRY_CREATE_ON_PUSH": "true",
-            "REGISTRY_UPLOAD_KEY_FILE": str(key),
             **self.bucket,
         }
-        named = {f"ENTREPOT_{name}": text for name, text in settings.items()}
-        named |= {"FAULTS": str(self.faults), **more}
-        return Twin("registry", named, folder / "log", "tests.support.faulty_registry")
+        return {f"ENTREPOT_{name}": text for name, text in settings.items()}
 
     async def said(self, topic: str, stream: str = "EVENTS") -> list[dict[str, Any]]:
         """Everything that the bus keeps of a topic."""

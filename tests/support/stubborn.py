@@ -156,7 +156,7 @@ class Stubborn:
             found = await self.ask("GET", f"/v2/{name}/blobs/{digest}")
             assert (found.status, found.body) == (200, content) or found.status == 404, f"{digest}: {found.status}"
         found = await self.ask("GET", f"/v2/{name}/manifests/{tag}", headers={"Accept": MANIFEST})
-        listed = await self.ask("GET", f"/v2/{name}/tags/list")
+        listed = await self.ask("GET", f"/v2/{name}/tags/list?n=10000")
         tags: list[str] = orjson.loads(listed.body)["tags"] or [] if listed.status == 200 else []
         assert (tag in tags) == (found.status == 200), f"{name}:{tag} is listed: {tags}, and {found.status}"
         if found.status == 404:
