@@ -1,8 +1,10 @@
-"""The registry on a real S3 store: redirects to it, uploads in parts, and what a crash leaves."""
+"""The registry on a real S3 store: redirects to it, uploads in parts, what a crash leaves, and how it is cleared."""
 
+import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterator
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,17 +15,21 @@ from yarl import URL
 
 from services.registry.hashing import Hashes
 from services.registry.holdings import Holdings
+from services.registry.housekeeping import Housekeeping
 from shared.blobs import BlobMissing
 from shared.blobs.s3 import S3Blobs, S3Store
 from shared.blobs.s3_staging import S3Staging
 from shared.blobs.s3_wire import S3Wire
-from shared.names import blob_object
+from shared.digest import Digest
+from shared.names import blob_object, manifest_object
 from tests.support.images import LAYER, descriptor
 from tests.support.registry import BEN, NAME, RegistryClient, registry, small_image
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, s3_server, weed
 
 MIB = 1024 * 1024
 BLOB = os.urandom(MIB) + b"the end"
+REST, DAY = 60, 86_400
+"""Seconds that what may go rests, and after which the whole store is searched again."""
 REPOSITORY = "/v1/projects/demo/locations/local/repositories"
 
 
@@ -264,3 +270,101 @@ async def test_a_last_request_that_is_sent_again_after_a_crash_before_the_record
         assert (await oci.call("GET", f"/v2/{NAME}/blobs/{digest}")).content == content
         other = descriptor(LAYER, b"never sent")["digest"]
         assert (await oci.call("PUT", f"{address}&digest={other}", rest)).status == 404
+
+
+# Clearing.
+
+
+@pytest.fixture
+async def clearing(store: str, request: pytest.FixtureRequest) -> AsyncGenerator[RegistryClient]:
+    async with on_s3(store, request, collect_after_seconds=str(REST), upload_seconds=str(REST)) as made:
+        # The store tells by its own clock how old an object is.
+        await made.parts.clock.advance(max(0.0, time.time() - made.parts.clock.now()))
+        yield made
+
+
+async def collected(oci: RegistryClient, later: float = REST + 1) -> None:
+    """A turn of the collector, after a while."""
+    await oci.parts.clock.advance(later)
+    await collector(oci).collect_once()
+
+
+def collector(oci: RegistryClient) -> Housekeeping:
+    """The loops of the registry; in these tests nothing turns them but the test."""
+    loops = [getattr(loop, "__self__", None) for loop in oci.background]
+    return next(found for found in loops if isinstance(found, Housekeeping))
+
+
+async def lies(oci: RegistryClient, digest: str, object_of: Callable[[str, Digest], str] = blob_object) -> bool:
+    """Whether the store has it."""
+    try:
+        await oci.parts.parts.blobs.stat(object_of("demo", Digest(digest)))
+    except BlobMissing:
+        return False
+    return True
+
+
+async def test_what_nothing_holds_goes_from_the_store_and_what_something_holds_stays(clearing: RegistryClient) -> None:
+    stays, goes = small_image("stays"), small_image("goes")
+    await clearing.push(stays, "kept")
+    await clearing.push(goes, "gone")
+    assert (await clearing.call("DELETE", f"/v2/{NAME}/manifests/{goes.digest}")).status == 202
+    for _ in range(3):
+        await collected(clearing)
+    for digest in goes.blobs:
+        assert await lies(clearing, digest) == (digest in stays.blobs)
+    assert not await lies(clearing, goes.digest, manifest_object)
+    assert (await clearing.call("GET", f"/v2/{NAME}/manifests/kept")).content == stays.manifest
+    for digest, content in stays.blobs.items():
+        assert (await clearing.call("GET", f"/v2/{NAME}/blobs/{digest}")).content == content
+    await clearing.push(goes, "again")
+    assert (await clearing.call("GET", f"/v2/{NAME}/manifests/again")).content == goes.manifest
+
+
+async def test_what_a_crash_left_is_found_by_searching_the_store_once_it_is_old_enough(
+    clearing: RegistryClient,
+) -> None:
+    image, left = small_image(), b"left by a crash"
+    await clearing.push(image, "v1")
+    await clearing.parts.parts.blobs.put(blob_object("demo", Digest.of(left)), left)
+    await collected(clearing, 0)
+    assert await lies(clearing, Digest.of(left)), "it may be somebody's in a moment"
+    await collected(clearing, DAY + REST)
+    await collected(clearing)
+    assert not await lies(clearing, Digest.of(left))
+    assert (await clearing.call("GET", f"/v2/{NAME}/manifests/v1")).content == image.manifest
+    assert all([await lies(clearing, digest) for digest in image.blobs])
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.002, 0.005, 0.01, 0.02, 0.04])
+async def test_a_push_beside_the_collector_is_whole_in_the_store_once_it_is_acknowledged(
+    clearing: RegistryClient, moment: float
+) -> None:
+    raced = small_image("raced")
+    await clearing.push(raced, "first")
+    assert (await clearing.call("DELETE", f"/v2/{NAME}/manifests/{raced.digest}")).status == 202
+    await collected(clearing)
+    await clearing.parts.clock.advance(REST + 1)
+
+    async def push() -> bool:
+        await asyncio.sleep(moment)
+        for digest, content in raced.blobs.items():
+            stored = await clearing.call("POST", f"/v2/{NAME}/blobs/uploads/?digest={digest}", content)
+            if stored.status == 503:
+                return False
+            assert stored.status == 201, stored
+        pushed = await clearing.manifest(raced.manifest, "second")
+        assert pushed.status in {201, 404, 503}, pushed
+        return pushed.status == 201
+
+    _, acknowledged = await asyncio.gather(collector(clearing).collect_once(), push())
+    for _ in range(3):
+        if acknowledged:
+            break
+        await clearing.parts.clock.advance(1)
+        acknowledged = await push()
+    assert acknowledged, "a push that was told to come again was told so for ever"
+    await collected(clearing)
+    assert (await clearing.call("GET", f"/v2/{NAME}/manifests/second")).content == raced.manifest
+    for digest, content in raced.blobs.items():
+        assert (await clearing.call("GET", f"/v2/{NAME}/blobs/{digest}")).content == content
