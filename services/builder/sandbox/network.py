@@ -64,6 +64,8 @@ class Network:
     lifeline: int = -1
     """What slirp4netns ends with."""
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
+    passages: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
+    """Connections that are led out at this moment."""
 
     @property
     def namespace(self) -> str:
@@ -84,6 +86,8 @@ class Network:
         """End the way out and let go of the network."""
         for server in self.servers:
             server.close()
+        for passage in (*self.passages,):
+            passage.cancel()
         for descriptor in (self.lifeline, self.descriptor):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -207,7 +211,9 @@ class Networks:
             _, numbers, _, _ = socket.recv_fds(ours, 1, len(doors))
         turns = asyncio.Semaphore(_AT_ONCE)
         for number, door in zip(numbers, doors, strict=True):
-            server = await asyncio.start_server(_Passage(door, turns), sock=socket.socket(fileno=number))
+            server = await asyncio.start_server(
+                Passage(door, turns, network.passages), sock=socket.socket(fileno=number)
+            )
             network.servers.append(server)
 
 
@@ -232,14 +238,21 @@ def _addresses(network: Network, doors: Sequence[Door]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Passage:
+class Passage:
     """Carries bytes between a connection inside and the server outside."""
 
     door: Door
     turns: asyncio.Semaphore
+    under_way: "set[asyncio.Task[None]]"
+    """Holds what is carried, which the event loop does not; whoever closes the network ends these."""
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its beginning to its end."""
+        task = asyncio.create_task(self._carried(reader, writer))
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+
+    async def _carried(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with self.turns:
             try:
                 far_reader, far_writer = await asyncio.open_connection(self.door.host, self.door.port)
