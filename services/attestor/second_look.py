@@ -1,8 +1,5 @@
 """The second look: when an attestor's threshold is new, what was scanned before is held against it too."""
 
-import asyncio
-from itertools import chain
-
 import structlog
 
 from services.attestor.attesting import AutoAttestor
@@ -33,8 +30,7 @@ class SecondLook:
         """One round; returns how many attestations were made."""
         made = 0
         try:
-            due = await asyncio.gather(*map(self._store.due, self._keys.all_partitions()))
-            for project, wanted in chain.from_iterable(due):
+            for project, wanted in await self._store.due(self._keys.all_partitions()):
                 made += await self._look(project, wanted)
         except (Moved, LaneFull, StateUnavailable, BucketUnavailable, BlobMissing) as error:
             _LOG.warning("second look put off", error=type(error).__name__)

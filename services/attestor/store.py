@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 from services.attestor.attestors import Attestor
 from services.attestor.facts import Evidence, Presence, Scan, Tag, Version
@@ -19,6 +20,7 @@ from shared.state import (
     Index,
     Kept,
     Keys,
+    MembersOf,
     Put,
     PutField,
     State,
@@ -80,10 +82,11 @@ class Store:
 
     # Looking again at what was scanned before an attestor was as it is now.
 
-    async def due(self, partition: str) -> list[tuple[str, str]]:
+    async def due(self, partitions: Sequence[str]) -> list[tuple[str, str]]:
         """Projects whose scanned digests are to be looked at again, each with the request that wants it."""
         found: list[tuple[str, str]] = []
-        for project in await self._state.members(self._keys.at(partition, "due")):
+        due = await self._state.look([MembersOf(self._keys.at(partition, "due")) for partition in partitions])
+        for project in chain.from_iterable(due):
             wanted = await self._state.value(self._keys.of(project, "look_again"))
             if wanted is not None:
                 found.append((project, wanted))

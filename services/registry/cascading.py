@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Self
 
 import orjson
@@ -22,7 +23,7 @@ from services.registry.records import Version
 from services.registry.store import Store
 from shared.digest import Digest
 from shared.names import partition_of
-from shared.state import STAMP, Drop, FieldIs, Index, Moved, PutField, Step, Unindex, Write
+from shared.state import STAMP, Drop, FieldIs, Index, MembersOf, Moved, PutField, Step, Unindex, Write
 from shared.state.step import Value
 from shared.tag_rules import referrers_tag
 
@@ -104,10 +105,10 @@ class Cascading:
         for gone, left in reversed(followed):  # what it began with is forgotten last: by it a repetition goes on
             await self._done(name, gone, left)
 
-    async def unfinished(self, partition: str) -> list[tuple[ImageName, str]]:
-        """Manifests of a partition that have gone, and whose belongings have not all followed."""
-        members = await self.store.state.members(self.store.layout.cascades(partition))
-        return [_read(member) for member in members]
+    async def unfinished(self, partitions: Sequence[str]) -> list[tuple[ImageName, str]]:
+        """Manifests of these partitions that have gone, and whose belongings have not all followed."""
+        cascades = [MembersOf(self.store.layout.cascades(partition)) for partition in partitions]
+        return [_read(member) for member in chain.from_iterable(await self.store.state.look(cascades))]
 
     async def _follows(self, name: ImageName, each: str, act: Act, left: Left, tags: tuple[str, ...]) -> bool:
         guard = Guard(left.generation, tags, leaves=partial(self._leave, left.reach, str(left.generation)))

@@ -1,8 +1,6 @@
 """What the registry does by itself: clears unfinished uploads and unused bytes, goes on with broken deletions."""
 
-import asyncio
 from dataclasses import dataclass
-from itertools import chain
 
 import structlog
 
@@ -79,13 +77,11 @@ class Housekeeping:
 
     async def finish_deletions_once(self) -> None:
         """Go through all partitions once, each asked about at the same time."""
-        repositories = await asyncio.gather(*map(self.repositories.unfinished, self.partitions))
-        for project, repository in chain.from_iterable(repositories):
+        for project, repository in await self.repositories.unfinished(self.partitions):
             act = Act(Cause(id=self.ids.new()), _nobody)
             await self.repositories.finish_deletion(project, repository, act)
             _log.info("deletion finished", project=project, repository=repository)
-        manifests = await asyncio.gather(*map(self.cascading.unfinished, self.partitions))
-        for name, digest in chain.from_iterable(manifests):
+        for name, digest in await self.cascading.unfinished(self.partitions):
             await self.cascading.finish(name, digest, Act(Cause(id=self.ids.new()), _nobody))
             _log.info("deletion finished", image=name.path, digest=digest)
 

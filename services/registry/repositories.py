@@ -4,9 +4,10 @@ A deletion takes as many steps as there are versions. It first closes the reposi
 more, and is taken up again by any replica when the one that began it is gone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from services.registry.acts import Act, Change, Deed, Steps
 from services.registry.deletion import Guard
@@ -24,7 +25,21 @@ from shared.clock import Ids, rfc3339
 from shared.http.errors import FailedPrecondition
 from shared.http.iam import Policies
 from shared.names import partition_of
-from shared.state import Add, Check, Drop, DropField, FieldIs, Index, IsMember, Moved, PutField, Step, Unindex, Write
+from shared.state import (
+    Add,
+    Check,
+    Drop,
+    DropField,
+    FieldIs,
+    Index,
+    IsMember,
+    MembersOf,
+    Moved,
+    PutField,
+    Step,
+    Unindex,
+    Write,
+)
 
 CREATE = "artifactregistry.repositories.create"
 UPDATE = "artifactregistry.repositories.update"
@@ -130,9 +145,10 @@ class Repositories:
         await self._forget_blobs(project, repository)
         await self._remove(project, repository, act)
 
-    async def unfinished(self, partition: str) -> list[tuple[str, str]]:
-        """Repositories of a partition whose deletion was begun."""
-        found = await self.store.state.members(self.store.layout.deletions(partition))
+    async def unfinished(self, partitions: Sequence[str]) -> list[tuple[str, str]]:
+        """Repositories of these partitions whose deletion was begun."""
+        deletions = [MembersOf(self.store.layout.deletions(partition)) for partition in partitions]
+        found = chain.from_iterable(await self.store.state.look(deletions))
         return [(project, repository) for project, _, repository in (member.partition("/") for member in found)]
 
     def _creation(self, project: str, repository: str, settings: Settings, act: Act) -> Change:

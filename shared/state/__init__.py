@@ -14,7 +14,7 @@ from shared.state.face import (
 )
 from shared.state.keys import Keys
 from shared.state.learning import Fold, learn
-from shared.state.questions import FieldOf, FieldsOf, MemberOf, Question, ValueOf
+from shared.state.questions import FieldOf, FieldsOf, MemberOf, MembersOf, Question, RecordOf, ValueOf
 from shared.state.step import (
     STAMP,
     Add,
@@ -60,11 +60,13 @@ __all__ = [
     "LaneFull",
     "Lease",
     "MemberOf",
+    "MembersOf",
     "Moved",
     "NotMember",
     "Put",
     "PutField",
     "Question",
+    "RecordOf",
     "ScoreIs",
     "State",
     "StateUnavailable",

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from shared.events import Draft
 from shared.state.face import REQUEST_SECONDS, UNKNOWN, LaneEntry, LaneFull, Lease, Moved, Told
 from shared.state.keys import Keys
-from shared.state.questions import Answer, FieldOf, FieldsOf, MemberOf, Question, ValueOf
+from shared.state.questions import Answer, FieldOf, FieldsOf, MemberOf, MembersOf, Question, RecordOf, ValueOf
 from shared.state.step import (
     Add,
     Check,
@@ -125,6 +125,10 @@ class MemoryState:
                 return await self.fields(key, fields)
             case MemberOf(key, member):
                 return await self.has_member(key, member)
+            case RecordOf(key):
+                return await self.record(key)
+            case MembersOf(key, limit):
+                return await self.members(key, limit=limit)
             case _:
                 assert_never(question)
 

@@ -1,7 +1,7 @@
 """Questions to the state that go out together: one round trip, and no task for each."""
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never, cast
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,24 @@ class MemberOf:
     member: str
 
 
-Question = ValueOf | FieldOf | FieldsOf | MemberOf
+@dataclass(frozen=True)
+class RecordOf:
+    """All fields of a small hash; a dictionary, empty where there is none."""
 
-Answer = str | None | list[str | None] | bool
+    key: str
+
+
+@dataclass(frozen=True)
+class MembersOf:
+    """The first members of an index whose scores are all 0, in byte order; a list of texts."""
+
+    key: str
+    limit: int = 1000
+
+
+Question = ValueOf | FieldOf | FieldsOf | MemberOf | RecordOf | MembersOf
+
+Answer = str | None | list[str | None] | list[str] | bool | dict[str, str]
 
 
 def command(question: Question) -> tuple[str, ...]:
@@ -51,14 +66,27 @@ def command(question: Question) -> tuple[str, ...]:
             return ("HMGET", key, *fields)
         case MemberOf(key, member):
             return ("ZSCORE", key, member)
+        case RecordOf(key):
+            return ("HGETALL", key)
+        case MembersOf(key, limit):
+            return ("ZRANGEBYLEX", key, "-", "+", "LIMIT", "0", str(limit))
         case _:
             assert_never(question)
 
 
-def understood(question: Question, found: bytes | float | list[bytes | None] | None) -> Answer:
+def understood(question: Question, found: Any) -> Answer:
     """What the server's answer says."""
     if isinstance(question, MemberOf):
         return found is not None
+    if isinstance(question, RecordOf):
+        return {name.decode(): value.decode() for name, value in pairs(found).items()}
     if isinstance(found, list):
-        return [None if each is None else each.decode() for each in found]
+        return [None if each is None else each.decode() for each in cast("list[bytes | None]", found)]
     return found.decode() if isinstance(found, bytes) else None
+
+
+def pairs(found: Any) -> dict[bytes, bytes]:
+    """Names and values: a dictionary where the library made one, a flat list as the server sends it."""
+    if isinstance(found, dict):
+        return cast("dict[bytes, bytes]", found)
+    return dict(zip(found[::2], found[1::2], strict=True))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,7 +13,7 @@ from shared.state import server
 from shared.state.face import UNKNOWN, LaneEntry, LaneFull, Lease, Moved, StateUnavailable, Told
 from shared.state.keys import Keys
 from shared.state.line import Asked, Line, LineDown, is_plain
-from shared.state.questions import Question, command, understood
+from shared.state.questions import Question, command, pairs, understood
 from shared.state.script import (
     ACQUIRE,
     DRAIN,
@@ -124,7 +124,7 @@ class ValkeyState:
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""
         found = await self._answer("HGETALL", key)
-        return {name.decode(): value.decode() for name, value in _pairs(found).items()}
+        return {name.decode(): value.decode() for name, value in pairs(found).items()}
 
     async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
         """A page of an index, in byte order."""
@@ -296,13 +296,6 @@ def _text(found: Any) -> str | None:
     return None if found is None else found.decode()
 
 
-def _pairs(found: Any) -> dict[bytes, bytes]:
-    """Names and values: a dictionary where the library made one, a flat list as the server sends it."""
-    if isinstance(found, dict):
-        return cast("dict[bytes, bytes]", found)
-    return dict(zip(found[::2], found[1::2], strict=True))
-
-
 def _lexical_range(after: bytes, prefix: bytes) -> tuple[bytes, bytes]:
     """Byte 255 is in no UTF-8 text, so it ends every prefix."""
     low = b"(" + after if after and after >= prefix else b"[" + prefix if prefix else b"-"
@@ -310,7 +303,7 @@ def _lexical_range(after: bytes, prefix: bytes) -> tuple[bytes, bytes]:
 
 
 def _entry(number: bytes, found: Any) -> LaneEntry:
-    fields = _pairs(found)
+    fields = pairs(found)
     return LaneEntry(
         number=int(number.partition(b"-")[0]),
         id=fields[b"id"].decode(),

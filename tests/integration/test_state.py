@@ -31,10 +31,12 @@ from shared.state import (
     LaneFull,
     Lease,
     MemberOf,
+    MembersOf,
     Moved,
     NotMember,
     Put,
     PutField,
+    RecordOf,
     ScoreIs,
     State,
     Step,
@@ -379,6 +381,14 @@ async def test_several_questions_are_answered_each_in_its_own_kind(state: State,
     nothing = (ValueOf(f"{value}x"), FieldOf(record, "none"), FieldsOf(f"{record}x", ("a",)), MemberOf(index, "n"))
     assert await state.look((*asked, *nothing)) == ["v", "é", ["é", None, "1"], True, None, None, [None], False]
     assert await state.look(()) == []
+
+
+async def test_records_and_indexes_are_asked_for_together_too(state: State, keys: Keys) -> None:
+    record, index = (keys.of("acme", kind) for kind in ("record", "index"))
+    members = (Index(index, "z"), Index(index, "a"), Index(index, "é"))
+    await state.apply(step(PutField(record, "a", "1"), PutField(record, "b", "é"), *members))
+    asked = (RecordOf(record), MembersOf(index), MembersOf(index, 2), RecordOf(f"{record}x"), MembersOf(f"{index}x"))
+    assert await state.look(asked) == [{"a": "1", "b": "é"}, ["a", "z", "é"], ["a", "z"], {}, []]
 
 
 async def test_only_the_holder_removes_and_exactly_so_far(state: State, keys: Keys) -> None:

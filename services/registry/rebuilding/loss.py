@@ -1,12 +1,11 @@
 """Whether state was lost: a registry that began on nothing would serve nothing, and take all bytes for unused."""
 
-import asyncio
 from dataclasses import dataclass
 
 from services.registry.layout import Layout
 from services.registry.rebuilding.shelf import FOLDER
 from shared.blobs import Blobs
-from shared.state import State
+from shared.state import RecordOf, State
 
 _MANIFESTS = "manifests/"
 
@@ -36,8 +35,8 @@ class Loss:
 
     async def _knows_nothing(self) -> bool:
         keys = self.layout.keys
-        found = await asyncio.gather(*(self.state.record(keys.at(at, "sequences")) for at in keys.all_partitions()))
-        return not any(found)
+        counters = [RecordOf(keys.at(partition, "sequences")) for partition in keys.all_partitions()]
+        return not any(await self.state.look(counters))
 
     async def _something(self) -> str:
         for prefix in (FOLDER, _MANIFESTS):
