@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import AsyncGenerator
-from typing import get_args
+from typing import Any, cast, get_args
 
 import orjson
 import pytest
@@ -17,7 +17,7 @@ from services.registry.rebuilding.loss import Loss, StateLost
 from services.registry.rebuilding.rows import BlobsRow, Row, TagsRow
 from services.registry.rebuilding.shelf import FOLDER, Shelf, Writing
 from services.registry.rebuilding.taking import LEASE_SECONDS, LeaseLost
-from shared.state import Keys
+from shared.state import Keys, State
 from tests.support.parts import client_of, memory_parts
 from tests.support.rebuilding import flush, memory_history, publish, rebuilding, taking
 from tests.support.registry import RegistryClient, registry, small_image
@@ -152,6 +152,24 @@ async def test_on_a_state_that_is_half_rebuilt_no_replica_starts() -> None:
     made.store.hashes["{00}:registry:rebuilding"] = {"begun": "2026-01-01T00:00:00Z"}
     with pytest.raises(StateLost, match="has not ended"):
         await Loss(made.parts.state, Layout(Keys("registry")), made.parts.blobs).refuse()
+
+
+class Counting:
+    """A state that counts how often it is asked."""
+
+    def __init__(self, inner: State) -> None:
+        self._inner, self.asked = inner, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked += 1
+        return getattr(self._inner, name)
+
+
+async def test_a_start_asks_about_all_partitions_at_once() -> None:
+    made = memory_parts("registry")
+    state = Counting(made.parts.state)
+    await Loss(cast("State", state), Layout(Keys("registry")), made.parts.blobs).refuse()
+    assert state.asked == 2
 
 
 async def test_a_registry_that_knows_something_starts() -> None:
