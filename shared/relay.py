@@ -27,7 +27,7 @@ BATCH = 64
 LEASE_SECONDS = 2.0
 SWEEP_SECONDS = 5.0
 PACE_SECONDS = 0.025
-"""The least time from one turn of a lane to its next."""
+"""The least time from a turn of a lane that found entries to its next."""
 LASTING_PACE_SECONDS = 0.1
 """The same where entries keep coming: a turn costs the same for one as for many, most of it the state store's."""
 BURST = 4
@@ -55,17 +55,19 @@ class _Tenure:
     published: int = 0
     size: int = BATCH
     """How many entries are taken next: fewer where a stream had little room."""
-    turned: float = float("-inf")
+    found: float = float("-inf")
+    """When a turn found entries."""
     due: float = float("-inf")
-    """When so many turns as found entries would have been over, each a lasting pace after the one before."""
+    """When as many turns as found entries would be over, each a lasting pace after the one before, or a few of them."""
 
     def next_turn(self) -> float:
         """When the next turn may be."""
-        return max(self.turned + PACE_SECONDS, self.due - BURST * LASTING_PACE_SECONDS)
+        return max(self.found + PACE_SECONDS, self.due - BURST * LASTING_PACE_SECONDS)
 
-    def found(self, now: float) -> None:
+    def note(self, now: float) -> None:
         """A turn found entries."""
-        self.due = max(self.due, now) + LASTING_PACE_SECONDS
+        behind = min(max(self.due - now, 0.0), BURST * LASTING_PACE_SECONDS)
+        self.found, self.due = now, now + behind + LASTING_PACE_SECONDS
 
 
 class Relay:
@@ -136,7 +138,6 @@ class Relay:
             while True:
                 await self._until(tenure.next_turn())
                 self._woken_again.pop(lane, None)
-                tenure.turned = self._clock.monotonic()
                 hindered = await self._try_a_turn(tenure)
                 if hindered is None and not tenure.published and lane not in self._woken_again:
                     return
@@ -196,7 +197,7 @@ class Relay:
         full = len(entries) == tenure.size
         tenure.size, tenure.published = min(2 * tenure.size, BATCH), entries[-1].number
         self.published += len(entries)
-        tenure.found(tenure.turned)
+        tenure.note(tenure.renewed)
         self._waiting_since[lane] = self._clock.monotonic()
         return full
 

@@ -225,6 +225,18 @@ async def test_what_comes_after_a_rest_leaves_at_once_again(state: State) -> Non
     assert paper.batches[batches:] == [1, 1, 1]
 
 
+async def test_what_comes_after_a_flood_does_not_wait_for_it(state: State) -> None:
+    paper = Paper()
+    for part in range(20):
+        await say(state, *map(gone, range(part * relays.BATCH, (part + 1) * relays.BATCH)))
+    async with running(relay(state, paper)):
+        await until(lambda: len(paper.said) == 20 * relays.BATCH)
+        began = time.monotonic()
+        await say(state, gone(1))
+        await until(lambda: len(paper.said) == 20 * relays.BATCH + 1)
+    assert time.monotonic() - began < 5 * relays.LASTING_PACE_SECONDS
+
+
 async def test_of_what_lies_there_a_moment_later_only_the_new_leaves_and_at_once(state: State) -> None:
     paper, took = Paper(), list[float]()
     async with running(relay(state, paper)):
