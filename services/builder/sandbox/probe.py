@@ -60,7 +60,7 @@ async def _trial(sandbox: OciSandbox, scratch: Path) -> str | None:
     try:
         return await _outcome(sandbox, await asyncio.to_thread(_true_of_this_machine, Path(folder)))
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(sandbox.users.remove, Path(folder))
 
 
 def _true_of_this_machine(folder: Path) -> StepSpec:
