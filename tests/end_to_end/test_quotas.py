@@ -67,16 +67,15 @@ def test_podman_says_which_quota_is_exceeded(
 def test_gcloud_says_which_quota_is_exceeded(
     gcloud: Gcloud, suite: Suite, layout: LayoutWriter, tmp_path: Path
 ) -> None:
+    limited(suite, "quota-gcloud", 400_000)
     suite.entrepot("copy", f"oci:{layout.folder}:large", f"docker://{suite.registry}/demo/quota-gcloud/app:1")
-    where = ("--repository=quota-gcloud", "--location=local")
-    used = held(suite, "quota-gcloud")
-    gcloud(
-        "artifacts", "repositories", "update", "quota-gcloud", f"--update-labels=entrepot-quota-bytes={used}", where[1]
+    before = held(suite, "quota-gcloud")
+    (tmp_path / "note").write_bytes(b"words " * 40_000)
+    said = gcloud(
+        *("artifacts", "attachments", "create", "note", "--attachment-type=text/plain"),
+        *("--repository=quota-gcloud", "--location=local", f"--files={tmp_path / 'note'}"),
+        "--target=local-docker.pkg.dev/demo/quota-gcloud/app:1",
+        code=1,
     )
-    (version,) = gcloud("artifacts", "versions", "list", "--package=app", *where)
-    (tmp_path / "note").write_bytes(b"words " * 1000)
-    time.sleep(10.5)  # a quota that is changed is kept to within this time
-    what = ("--attachment-type=text/plain", f"--files={tmp_path / 'note'}", f"--target={version['name']}")
-    said = gcloud("artifacts", "attachments", "create", "note", *what, *where, code=1)
     assert "the quota is exceeded: the repository demo/quota-gcloud" in said
-    assert held(suite, "quota-gcloud") == used
+    assert held(suite, "quota-gcloud") == before
