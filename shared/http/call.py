@@ -99,7 +99,10 @@ class Call:
         return AuditActivity(project=project, location=location, producer=self.counter.service, entry=entry)
 
     def changed_nothing(self) -> None:
-        """Said by a handler of a mutating route that found nothing to change, so that no entry is missed."""
+        """Said by a handler of a mutating route that may have found nothing to change, so that no entry is missed.
+
+        Where it did change something, its entry is on record and stays so.
+        """
         self.audited = True
 
     async def may(self, permission: str, resource: str) -> bool:

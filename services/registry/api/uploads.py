@@ -65,13 +65,13 @@ class UploadFace:
         life = await self.registry.open_for_push(call, name)
         query = request.query
         if "mount" in query and await self._mounted(call, name, query["mount"], query.get("from", "")):
-            _settle(call)
+            call.changed_nothing()
             return _created(request, names.digest(query["mount"]))
         if "digest" in query and "mount" not in query:
             return await self._whole(request, name, names.digest(query["digest"]), life)
         await self.registry.uploads.require_room(name)
         session = self.registry.uploads.begin(name, call.caller.member, _algorithm(request), life)
-        _settle(call)
+        call.changed_nothing()
         return self._begun(request, session)
 
     async def status(self, request: web.Request) -> web.Response:
@@ -98,7 +98,7 @@ class UploadFace:
             await self.registry.uploads.finish(session, digest, _body(request), act)
         except ChunkOutOfOrder as error:
             return await self._out_of_order(request, session, error)
-        _settle(call)
+        call.changed_nothing()
         return _created(request, digest)
 
     async def cancel(self, request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ class UploadFace:
     async def _whole(self, request: web.Request, name: ImageName, digest: Digest, life: str) -> web.Response:
         call = call_of(request)
         await self.registry.uploads.whole(name, digest, _body(request), self.registry.act(call, name.project), life)
-        _settle(call)
+        call.changed_nothing()
         return _created(request, digest)
 
     def _session(self, request: web.Request) -> Session:
@@ -149,12 +149,6 @@ class UploadFace:
             hdrs.RANGE: f"0-{max(session.offset - 1, 0)}",
             "Docker-Upload-UUID": session.id,
         }
-
-
-def _settle(call: Call) -> None:
-    """What is held already, or only begun, changes nothing that would have to be on record."""
-    if not call.audited:
-        call.changed_nothing()
 
 
 def _algorithm(request: web.Request) -> str:

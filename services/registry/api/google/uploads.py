@@ -167,8 +167,7 @@ class FileUploadFace:
 
     async def _taken(self, request: web.Request, record: RepositoryRecord, digest: Digest) -> web.Response:
         call = call_of(request)
-        if not call.audited:
-            call.changed_nothing()  # the repository held the same bytes already
+        call.changed_nothing()  # where the repository held the same bytes already
         file = await self.shelf.one(record.project, record.repository, digest)
         operation = self.operations.made(request, FILE, record.repository, digest, (file, f"{TYPE}.File"))
         return json_answer({"operation": operation})
