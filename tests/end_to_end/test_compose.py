@@ -25,11 +25,13 @@ from tests.support.suite import ENTREPOT, ROOT, SERVICES, SERVICES_AT
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CONTAINERS: dict[str, dict[str, Any]] = FILE["services"]
 OURS = [service.replace("_", "-") for service in SERVICES]
+OUTSIDE = ("--file", "infra/compose/outside-builder.yml")
+OUTSIDE_FILE: dict[str, Any] = yaml.safe_load((ROOT / OUTSIDE[1]).read_text())
 ADDRESSES = {f"ENTREPOT_{name.upper()}_ADDRESS": f"http://localhost:{5000 + at}" for name, at in SERVICES_AT.items()}
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
-@pytest.mark.parametrize("more", [(), ("--file", "infra/compose/tls.yml")])
+@pytest.mark.parametrize("more", [(), ("--file", "infra/compose/tls.yml"), OUTSIDE])
 def test_compose_v1_reads_the_file(more: tuple[str, ...]) -> None:
     ran = subprocess.run(
         ["docker-compose", "--file", "docker-compose.yml", *more, "config"],
@@ -92,6 +94,35 @@ def test_a_service_is_told_settings_that_it_takes(service: str) -> None:
     assert (settings.bucket == "s3") == (service in bucket.RIGHTS)
     if service in bucket.RIGHTS:
         assert settings.bucket_access_key == bucket.access_key(service)
+
+
+def test_a_builder_on_the_machine_is_told_what_the_one_in_a_container_is_told_and_where_the_servers_open() -> None:
+    outside, within = _outside_settings(), CONTAINERS["builder"]["environment"]
+    settings = read(Settings, outside)
+    assert (settings.state_user, settings.bus_user) == ("builder", "builder")
+    opened = {
+        f"{name}:{port.rpartition(':')[2]}": port.rpartition(":")[0]
+        for name, server in OUTSIDE_FILE["services"].items()
+        for port in server["ports"]
+    }
+    assert all(address.startswith("127.0.0.1:") for address in opened.values())
+    own = {"ENTREPOT_HOST", "ENTREPOT_PORT", "ENTREPOT_PUBLIC_URL", "ENTREPOT_REPLICA", "ENTREPOT_DATA"}
+    assert outside.keys() - own == within.keys() - {
+        "ENTREPOT_TRUSTED_PROXIES",
+        "ENTREPOT_PUBLIC_URL",
+        "ENTREPOT_START_AFTER",
+    }
+    for name, value in within.items():
+        if name in outside.keys() - own:
+            expected = _with_defaults(str(value)).replace("/entrepot/", "")
+            for inside, address in opened.items():
+                expected = expected.replace(inside, address)
+            assert outside[name] == expected, name
+
+
+def _outside_settings() -> dict[str, str]:
+    lines = (ROOT / "infra/compose/outside-builder.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def _with_defaults(text: str) -> str:
