@@ -174,10 +174,12 @@ class LaneConnection(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> "CoroutineType[Any, Any, tuple[web.StreamResponse, bool]]":
-        """Called by aiohttp with each answer: what nobody read of a large body is passed over until the end."""
+        """Called by aiohttp with each answer: what nobody read of a large body is passed over.
+
+        For as long as aiohttp waits for its end; then the connection goes on, or is closed.
+        """
         if self._inflow is not None:
-            self._inflow.close()
-            self._resume_transport_reading()
+            self._inflow.pass_over(self._resume_transport_reading)
         return super().finish_response(request, resp, start_time)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -59,15 +59,27 @@ class Inflow:
                 self._loop.remove_reader(self._from)
         return self.read_nowait()
 
+    def pass_over(self, broken: Callable[[], object]) -> None:
+        """Nobody wants the rest: it is read as it comes and thrown away; `broken` is told when it ends too early."""
+        if self._open:
+            self._loop.add_reader(self._from, self._throw_away, broken)
+
+    def _throw_away(self, broken: Callable[[], object]) -> None:
+        try:
+            self.read_nowait()
+        except (OSError, PayloadEncodingError):
+            self.close()
+            broken()
+
     def close(self) -> None:
         """Read nothing any more."""
         if not self._open:
             return
         self._open = False
-        if self._waiter is not None:
-            self._loop.remove_reader(self._from)
-            _wake(self._waiter)
+        self._loop.remove_reader(self._from)
         os.close(self._from)
+        if self._waiter is not None:
+            _wake(self._waiter)
 
     def _content(self, data: bytes) -> bytes:
         try:
