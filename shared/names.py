@@ -3,7 +3,7 @@
 import re
 import zlib
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 PARTITIONS = 64
 
@@ -12,6 +12,7 @@ LOCATION = re.compile(r"[a-z][a-z0-9-]{0,62}")
 REPOSITORY_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|gcr\.io")
 
 _SUBJECT_SAFE = re.compile(r"[^\x21-\x7e]|[%.*>/ ]")
+_PATH_UNSAFE = re.compile(r"[^A-Za-z0-9_.~@!,;=+$-]")
 
 
 @lru_cache(maxsize=4096)
@@ -27,7 +28,7 @@ def subject_token(text: str) -> str:
         return "_"
     if text == "_":
         return "%5F"
-    return _SUBJECT_SAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+    return _SUBJECT_SAFE.sub(_escaped, text)
 
 
 def from_subject_token(escaped: str) -> str:
@@ -38,7 +39,11 @@ def from_subject_token(escaped: str) -> str:
 @lru_cache(maxsize=8192)
 def path_token(text: str) -> str:
     """`text` as one segment of an object name or state key, with no slash, colon, brace or space left in it."""
-    return quote(text, safe="@!,;=+$")
+    return _PATH_UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
 def blob_object(project: str, digest: str) -> str:

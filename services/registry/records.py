@@ -114,7 +114,7 @@ class Facts:
     @property
     def text(self) -> str:
         """The JSON that state keeps."""
-        return orjson.dumps(asdict(self)).decode()
+        return orjson.dumps(self).decode()
 
 
 def listed(child: Descriptor) -> dict[str, Any]:

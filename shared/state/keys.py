@@ -14,11 +14,11 @@ class Keys:
 
     def of(self, project: str, kind: str, *parts: str) -> str:
         """The key of a record of a project; the project itself is the first part."""
-        return self.at(partition_of(project), kind, project, *parts)
+        return _of_project(self.service, project, kind, parts)
 
     def at(self, partition: str, kind: str, *parts: str) -> str:
         """The key of a record of a partition."""
-        return _written(partition, self.service, kind, parts)
+        return _written(self.service, partition, kind, parts)
 
     def lane(self, partition: str, stream: str) -> str:
         """The outbox lane of one partition for one stream."""
@@ -30,6 +30,15 @@ class Keys:
 
 
 @lru_cache(maxsize=16_384)
-def _written(partition: str, service: str, kind: str, parts: tuple[str, ...]) -> str:
+def _of_project(service: str, project: str, kind: str, parts: tuple[str, ...]) -> str:
     """Kept: one push names the same keys again and again, to look, to check and to write."""
+    return _joined(service, partition_of(project), kind, (project, *parts))
+
+
+@lru_cache(maxsize=4096)
+def _written(service: str, partition: str, kind: str, parts: tuple[str, ...]) -> str:
+    return _joined(service, partition, kind, parts)
+
+
+def _joined(service: str, partition: str, kind: str, parts: tuple[str, ...]) -> str:
     return ":".join((f"{{{partition}}}", service, kind, *map(path_token, parts)))

@@ -62,7 +62,7 @@ class Line:
         wire = self._usable()
         if wire is None:
             raise LineDown
-        return await asyncio.gather(*(wire.ask(_packed(command)) for command in commands))
+        return await wire.ask_all([_packed(command) for command in commands])
 
     def look(self, key: str, hear: Hear, unless: str = "") -> bool:
         """Ask for the value of a key without a task of one's own; all keys of one turn are one question.
@@ -152,6 +152,27 @@ class _Awaited:
             self.answer.set_exception(answer if isinstance(answer, LineDown) else LineDown(str(answer)))
         else:
             self.answer.set_result(answer)
+
+
+class _AwaitedAll:
+    """A task that waits for several answers."""
+
+    __slots__ = ("answers", "found", "left")
+
+    def __init__(self, answers: "asyncio.Future[list[Any]]", count: int) -> None:
+        self.answers = answers
+        self.found: list[Any] = []
+        self.left = count
+
+    def tell(self, answer: Any) -> None:
+        self.found.append(answer)
+        if len(self.found) < self.left or self.answers.done():
+            return
+        failed = next((each for each in self.found if isinstance(each, Exception)), None)
+        if failed is None:
+            self.answers.set_result(self.found)
+        else:
+            self.answers.set_exception(failed if isinstance(failed, LineDown) else LineDown(str(failed)))
 
 
 class _Heard:
@@ -247,6 +268,18 @@ class _Wire(asyncio.Protocol):
         answer: asyncio.Future[Any] = self._loop.create_future()
         self.send(packed, _Awaited(answer))
         return answer
+
+    def ask_all(self, packed: Sequence[bytes]) -> "asyncio.Future[list[Any]]":
+        """The same for several questions, of which there is at least one."""
+        answers: asyncio.Future[list[Any]] = self._loop.create_future()
+        waiting = _AwaitedAll(answers, len(packed))
+        if self.down:
+            answers.set_exception(LineDown())
+            return answers
+        self._outgoing += packed
+        self._waiting.extend([waiting] * len(packed))
+        self._leave()
+        return answers
 
     def send(self, packed: bytes, waiting: _Waiting) -> None:
         """The same, for whoever waits in another way."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import assert_never
 
+from shared.events import Draft
 from shared.state.face import REQUEST_SECONDS
 from shared.state.keys import Keys
 from shared.state.step import (
@@ -70,7 +71,10 @@ def lease_of(lane: str) -> str:
 
 
 class StepArguments:
-    """Collects what the script is called with; each key is named once."""
+    """Collects what the script is called with; each key is named once.
+
+    Every push comes by here twice, with a few dozen items: they are written down in one go, without steps between.
+    """
 
     def __init__(self, keys: Keys, step: Step, lane_limit: int) -> None:
         """`lane_limit` is how many entries a lane may hold before it refuses more."""
@@ -82,79 +86,76 @@ class StepArguments:
             keys.at(at, "lanes"),
         )
         self._numbers = {key: number for number, key in enumerate(fixed, 1)}
-        checks = [_checked(check) for check in step.checks]
-        writes = [_written(write) for write in step.writes]
         self.arguments: list[Argument] = [step.counter, step.answer, REQUEST_SECONDS, lane_limit]
         self.arguments.append(wake_channel(keys.service))
-        self._add([(code, self._key(key), *rest) for code, key, *rest in checks])
-        self._add([(code, self._key(key), *rest) for code, key, *rest in writes])
-        self._add(
-            [
-                (
-                    self._key(keys.lane(at, draft.stream)),
-                    draft.stream,
-                    f"{draft.topic}|{draft.project}",
-                    draft.id,
-                    draft.subject,
-                    draft.body,
-                )
-                for draft in step.drafts
-            ]
-        )
+        self._add_checks(step.checks)
+        self._add_writes(step.writes)
+        self._add_drafts(step.drafts, keys, at)
 
     @property
     def keys(self) -> list[str]:
         """Every key that the script touches, in the order of their numbers."""
         return list(self._numbers)
 
-    def _key(self, key: str) -> int:
-        return self._numbers.setdefault(key, len(self._numbers) + 1)
+    def _add_checks(self, checks: Sequence[Check]) -> None:
+        numbers, add = self._numbers, self.arguments.extend
+        self.arguments.append(len(checks))
+        for check in checks:
+            add(_checked(check, numbers.setdefault(check.key, len(numbers) + 1)))
 
-    def _add(self, items: Sequence[tuple[Argument, ...]]) -> None:
-        self.arguments.append(len(items))
-        for item in items:
-            self.arguments.extend(item)
+    def _add_writes(self, writes: Sequence[Write]) -> None:
+        numbers, add = self._numbers, self.arguments.extend
+        self.arguments.append(len(writes))
+        for write in writes:
+            add(_written(write, numbers.setdefault(write.key, len(numbers) + 1)))
+
+    def _add_drafts(self, drafts: Sequence[Draft], keys: Keys, at: str) -> None:
+        numbers = self._numbers
+        self.arguments.append(len(drafts))
+        for draft in drafts:
+            lane = numbers.setdefault(keys.lane(at, draft.stream), len(numbers) + 1)
+            counter = f"{draft.topic}|{draft.project}"
+            self.arguments += (lane, draft.stream, counter, draft.id, draft.subject, draft.body)
 
 
-def _checked(check: Check) -> tuple[str, str, str, str]:  # noqa: PLR0911 - a table of seven rows
+def _checked(check: Check, at: int) -> tuple[str, int, str, str]:  # noqa: PLR0911 - a table of seven rows
     match check:
-        case ValueIs(key, value):
-            return ("value_absent", key, "", "") if value is None else ("value_is", key, "", value)
-        case FieldIs(key, field, value):
-            return ("field_absent", key, field, "") if value is None else ("field_is", key, field, value)
-        case NotMember(key, member):
-            return ("not_member", key, member, "")
-        case IsMember(key, member):
-            return ("is_member", key, member, "")
-        case IsEmpty(key):
-            return ("is_empty", key, "", "")
-        case FieldAtMost(key, field, limit):
-            return ("field_at_most", key, field, str(limit))
-        case ScoreIs(key, member, score):
-            return ("score_is", key, member, repr(score))
+        case ValueIs(_, value):
+            return ("value_absent", at, "", "") if value is None else ("value_is", at, "", value)
+        case FieldIs(_, field, value):
+            return ("field_absent", at, field, "") if value is None else ("field_is", at, field, value)
+        case NotMember(_, member):
+            return ("not_member", at, member, "")
+        case IsMember(_, member):
+            return ("is_member", at, member, "")
+        case IsEmpty():
+            return ("is_empty", at, "", "")
+        case FieldAtMost(_, field, limit):
+            return ("field_at_most", at, field, str(limit))
+        case ScoreIs(_, member, score):
+            return ("score_is", at, member, repr(score))
         case _:
             assert_never(check)
 
 
-def _written(write: Write) -> tuple[str, str, str, str, str]:  # noqa: PLR0911 - a table of seven rows
+def _written(write: Write, at: int) -> tuple[str, int, str, str, str]:  # noqa: PLR0911 - a table of nine rows
     match write:
-        case Put(key, value, seconds):
-            return ("put", key, "" if seconds is None else str(seconds), *_value(value))
-        case Drop(key):
-            return ("drop", key, "", "", "")
-        case PutField(key, field, value):
-            return ("put_field", key, field, *_value(value))
-        case DropField(key, field):
-            return ("drop_field", key, field, "", "")
-        case Add(key, field, by):
-            return ("add", key, field, str(by), "")
-        case Index(key, member, score):
-            return ("index", key, member, repr(score), "")
-        case Unindex(key, member):
-            return ("unindex", key, member, "", "")
+        case PutField(_, field, value):
+            return (
+                ("put_field", at, field, "", "1") if isinstance(value, Stamp) else ("put_field", at, field, value, "")
+            )
+        case Index(_, member, score):
+            return ("index", at, member, repr(score), "")
+        case Add(_, field, by):
+            return ("add", at, field, str(by), "")
+        case Put(_, value, seconds):
+            expiry = "" if seconds is None else str(seconds)
+            return ("put", at, expiry, "", "1") if isinstance(value, Stamp) else ("put", at, expiry, value, "")
+        case Drop():
+            return ("drop", at, "", "", "")
+        case DropField(_, field):
+            return ("drop_field", at, field, "", "")
+        case Unindex(_, member):
+            return ("unindex", at, member, "", "")
         case _:
             assert_never(write)
-
-
-def _value(value: str | Stamp) -> tuple[str, str]:
-    return ("", "1") if isinstance(value, Stamp) else (value, "")

@@ -1,7 +1,6 @@
 """State in Valkey: each step one script, done once however often it is sent, durable before it is answered."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Self, TypeVar
 
@@ -118,8 +117,8 @@ class ValkeyState:
 
     async def look(self, questions: Sequence[Question]) -> list[Any]:
         """The answers to several questions, in one round trip."""
-        found = await self._all([command(question) for question in questions])
-        return [understood(question, answer) for question, answer in zip(questions, found, strict=True)]
+        found = await self._all(list(map(command, questions)))
+        return list(map(understood, questions, found))
 
     async def record(self, key: str) -> dict[str, str]:
         """All fields of a hash."""
@@ -224,17 +223,21 @@ class ValkeyState:
     async def _answer(self, *command: Asked) -> Any:
         """The answer to one command: on the line if it can be, else on a connection of the pool."""
         began = asyncio.get_running_loop().time()
-        if self._line is not None:
-            with contextlib.suppress(LineDown):
+        try:
+            if self._line is not None:
                 return await self._line.ask(*command)
+        except LineDown:
+            pass  # as above
         return await self._ask(lambda: self._client.execute_command(*command), began)
 
     async def _script(self, script: Any, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script: on the line if it can be. One whose answer was lost is sent again, which each script bears."""
         began = asyncio.get_running_loop().time()
-        if self._line is not None:
-            with contextlib.suppress(LineDown):
+        try:
+            if self._line is not None:
                 return await self._line.ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except LineDown:
+            pass  # the pool has the patience
         return await self._ask(lambda: self._run(script, keys, arguments), began)
 
     async def _ask(self, question: Callable[[], Awaitable[T]], began: float | None = None) -> T:
@@ -269,9 +272,11 @@ class ValkeyState:
         if not commands:
             return []
         began = asyncio.get_running_loop().time()
-        if self._line is not None:
-            with contextlib.suppress(LineDown):
+        try:
+            if self._line is not None:
                 return await self._line.ask_all(commands)
+        except LineDown:
+            pass  # as above
         return await self._ask(lambda: self._at_once(commands), began)
 
     async def _at_once(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
