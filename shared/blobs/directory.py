@@ -4,13 +4,11 @@ An object appears whole and durable or not at all: it is written beside, synced,
 calls run on threads of the bucket's own, so that neither the event loop nor the computations of others wait for a disk.
 """
 
-import asyncio
 import errno
 import itertools
 import os
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +17,7 @@ from shared.blobs import files
 from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketFull, BucketUnavailable, RangeInvalid, Stat
 from shared.blobs.gathered import Gathered
 from shared.blobs.names import checked, checked_upload
+from shared.blobs.threads import Threads
 
 T = TypeVar("T")
 
@@ -39,15 +38,15 @@ class DirectoryBlobs:
         self._objects, self._uploads, self._temporary = root / "objects", root / "uploads", root / "temporary"
         for folder in (self._objects, self._uploads, self._temporary):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
-        self._durable_folders: set[Path] = {self._objects}
+        self._threads = Threads(threads, "bucket")
+        self._durable_folders: set[str] = {str(self._objects)}
         self._fresh = (f"{self._temporary}/{secrets.token_hex(8)}-{number}" for number in itertools.count())
         files.sync_folder(root)
         files.clear_leftovers(self._temporary)
 
     async def put(self, name: str, body: AsyncIterable[bytes] | bytes, *, if_absent: bool = False) -> int:
         """Store an object; its temporary file goes when the body raises."""
-        target, temporary = self._objects / checked(name), next(self._fresh)
+        target, temporary = f"{self._objects}/{checked(name)}", next(self._fresh)
         if isinstance(body, bytes):
             content = body
             return await self._in_thread(lambda: self._put_whole(temporary, target, content, if_absent=if_absent))
@@ -58,7 +57,7 @@ class DirectoryBlobs:
         whole = b"".join(head.pieces)
         return await self._in_thread(lambda: self._put_whole(temporary, target, whole, if_absent=if_absent))
 
-    async def _put_long(self, target: Path, head: Gathered, rest: AsyncIterator[bytes], *, if_absent: bool) -> int:
+    async def _put_long(self, target: str, head: Gathered, rest: AsyncIterator[bytes], *, if_absent: bool) -> int:
         temporary = next(self._fresh)
         descriptor = await self._in_thread(
             lambda: files.created(temporary),
@@ -166,12 +165,12 @@ class DirectoryBlobs:
 
     async def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
     async def _in_thread(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
         """Run `work` on a thread; `undo` gives back what it returned when nobody waits for it any more."""
         try:
-            return await _finished(asyncio.get_running_loop().run_in_executor(self._threads, work), undo)
+            return await self._threads.run(work, undo)
         except FileNotFoundError as error:
             raise BlobMissing(Path(str(error.filename)).name) from error
         except FileExistsError as error:
@@ -222,7 +221,7 @@ class DirectoryBlobs:
             files.sync_folder(self._uploads)
         return descriptor
 
-    def _put_whole(self, temporary: str, target: Path, content: bytes, *, if_absent: bool) -> int:
+    def _put_whole(self, temporary: str, target: str, content: bytes, *, if_absent: bool) -> int:
         descriptor = files.created(temporary)
         try:
             files.write_and_sync(descriptor, [content])
@@ -235,8 +234,8 @@ class DirectoryBlobs:
             os.unlink(temporary)  # noqa: PTH108 - a path object costs as much as the call
         return len(content)
 
-    def _publish(self, temporary: str, target: Path, *, if_absent: bool) -> None:
-        folder = target.parent
+    def _publish(self, temporary: str, target: str, *, if_absent: bool) -> None:
+        folder = target.rpartition("/")[0]
         self._make_durable(folder)
         if if_absent:
             os.link(temporary, target)
@@ -252,7 +251,7 @@ class DirectoryBlobs:
             return
         try:
             files.require_size(descriptor, size)
-            self._make_durable(target.parent)
+            self._make_durable(str(target.parent))
             with suppress(FileExistsError):
                 os.link(upload, target)
             files.sync_folder(target.parent)
@@ -260,28 +259,16 @@ class DirectoryBlobs:
         finally:
             os.close(descriptor)
 
-    def _make_durable(self, folder: Path) -> None:
+    def _make_durable(self, folder: str) -> None:
         """Make a folder and those above it, and sync their entries once, also where another process just made them."""
         if folder in self._durable_folders:
             return
-        self._make_durable(folder.parent)
+        above = folder.rpartition("/")[0]
+        self._make_durable(above)
         with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        files.sync_folder(folder.parent)
+            Path(folder).mkdir(mode=0o700)
+        files.sync_folder(above)
         self._durable_folders.add(folder)
-
-
-async def _finished(future: asyncio.Future[T], undo: Callable[[T], object] | None) -> T:
-    """Wait for a thread's answer, also when cancelled: the thread still uses a descriptor that would be closed next."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        if future.exception() is None and undo is not None:
-            undo(future.result())
-        raise
 
 
 def _close(opened: tuple[int, int]) -> None:

@@ -46,7 +46,7 @@ def close_and_remove(descriptor: int, temporary: str) -> None:
         os.unlink(temporary)  # noqa: PTH108 - a path object costs as much as the call
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Make a folder's entries durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
