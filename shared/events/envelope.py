@@ -99,7 +99,7 @@ def draft(event: Event, *, producer: str, cause: Cause, position: int, time: str
         "partitionkey": event.project,
         "actor": cause.actor,
         "traceparent": cause.traceparent,
-        "data": event.data(),
+        "data": orjson.Fragment(event.content()),
     }
     body = orjson.dumps(envelope)
     if len(body) > MAX_EVENT_BYTES - 64:
