@@ -7,7 +7,6 @@ request takes the way that aiohttp has; `tests/unit/shared/http/test_lane.py` sa
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CoroutineType
 from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
@@ -21,6 +20,7 @@ from shared.http.framing import Chunked, Counted, Framing, WronglyFramed
 from shared.http.health import ALWAYS, READY
 from shared.http.inflow import Inflow
 from shared.http.lane import Asked, Lane
+from shared.http.shortcuts import PRIVATE_ANSWER, SHORTCUTS, at_hand
 
 PRIVATE: Final = (
     "_waiter",
@@ -171,16 +171,24 @@ class LaneConnection(web.RequestHandler):
             max_msg_queue_size=self._max_msg_queue_size,
         )
 
-    def finish_response(
+    async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> "CoroutineType[Any, Any, tuple[web.StreamResponse, bool]]":
-        """Called by aiohttp with each answer: what nobody read of a large body is passed over.
+    ) -> tuple[web.StreamResponse, bool]:
+        """Called by aiohttp with each answer: one that is at hand leaves in one piece.
 
-        For as long as aiohttp waits for its end; then the connection goes on, or is closed.
+        What nobody read of a large body is passed over, for as long as aiohttp waits for its end; then the connection
+        goes on, or is closed.
         """
+        transport = self.transport
         if self._inflow is not None:
             self._inflow.pass_over(self._resume_transport_reading)
-        return super().finish_response(request, resp, start_time)
+        elif transport is not None and not (transport.is_closing() or self._paused or self._is_upgraded()):
+            content = at_hand(request, resp)
+            if content is not None:
+                cast("Any", request)._finish()  # noqa: SLF001 - as aiohttp does
+                transport.write(content)
+                return resp, False
+        return await super().finish_response(request, resp, start_time)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the loop."""
@@ -357,7 +365,8 @@ class LaneRunner(web.AppRunner):
         if LANE not in self.app or not fits():
             return made
         options = {"request_factory": _readable(made.request_factory), "loop": made._loop, **made._kwargs}  # noqa: SLF001 - as above
-        return LaneServer(self.app, made.request_handler, **options)
+        shortcuts = self.app.get(SHORTCUTS)
+        return LaneServer(self.app, shortcuts.handle if shortcuts else made.request_handler, **options)
 
 
 def _readable(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -375,5 +384,8 @@ def _readable(make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def fits() -> bool:
-    """Whether aiohttp's connection has the parts that the lane uses."""
-    return all(hasattr(web.RequestHandler, part) for part in PRIVATE)
+    """Whether aiohttp's connection and answers have the parts that the lane and the shortcuts use."""
+    answer = web.Response()
+    return all(hasattr(web.RequestHandler, part) for part in PRIVATE) and all(
+        hasattr(answer, part) for part in PRIVATE_ANSWER
+    )

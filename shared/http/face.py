@@ -17,6 +17,7 @@ from shared.http.middleware import Challenge, FaceParts, Middleware
 from shared.http.origins import Origins, peer
 from shared.http.paths import resource_of
 from shared.http.routes import Audit, Handler, Resource, Route
+from shared.http.shortcuts import SHORTCUTS, Shortcuts
 from shared.http.translation import ErrorBody, google_error
 from shared.journal import Journal
 from shared.telemetry.metrics import Metrics
@@ -74,7 +75,8 @@ def face(  # noqa: PLR0913 - these are the parts, each of which a test may want 
     middleware = Middleware(parts)
     app = web.Application(middlewares=[_around(middleware)], client_max_size=limits.body)
     add_health(app, parts.metrics)
-    declared = [middleware.declare(app, route, checked(route)) for route in routes]
+    shortcuts = app[SHORTCUTS] = Shortcuts(app, middleware.around)
+    declared = [middleware.declare(app, route, checked(route), shortcuts) for route in routes]
     app[ROUTES] = Served(tuple(routes))
     app[LANE] = Lane(parts, verifier, middleware.turns, declared)
     return app

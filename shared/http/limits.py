@@ -148,12 +148,8 @@ class Turns:
         self._lines: dict[str, _Line] = {}
         self._most_lines = _LINES
 
-    def turn(self, who: str) -> "Turn":
-        """To be entered: waits for a turn and holds it. Raises ResourceExhausted when too many wait, or too long."""
-        return Turn(self, who)
-
     async def take(self, who: str) -> None:
-        """Wait for a turn."""
+        """Wait for a turn, to be passed on. Raises ResourceExhausted when too many wait, or too long."""
         if not self.take_now(who):
             await self._wait(who, self._lines[who])
 
@@ -275,19 +271,3 @@ class Turns:
             self._admit(who, line)
         elif turn.done() and not turn.cancelled():
             self.pass_on(who)
-
-
-class Turn:
-    """One call's place in its caller's line."""
-
-    __slots__ = ("_turns", "_who")
-
-    def __init__(self, turns: Turns, who: str) -> None:
-        self._turns = turns
-        self._who = who
-
-    async def __aenter__(self) -> None:
-        await self._turns.take(self._who)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._turns.pass_on(self._who)

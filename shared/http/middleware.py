@@ -17,6 +17,7 @@ from shared.http.health import ALWAYS, READY
 from shared.http.limits import Limits, Turns, queue_of
 from shared.http.origins import Origins
 from shared.http.routes import Audit, Handler, Resource, Route
+from shared.http.shortcuts import Shortcuts
 from shared.http.translation import ErrorBody, as_api_error
 from shared.identity.caller import ANONYMOUS, Caller
 from shared.redaction import well_formed
@@ -81,11 +82,13 @@ class Middleware:
         unknown = Route("*", "", _nothing, "", open_because="nothing is served there", audit=Audit.NONE)
         self._unknown = Declared(unknown, None, "none")
 
-    def declare(self, app: web.Application, route: Route, resource: Resource | None) -> Declared:
+    def declare(self, app: web.Application, route: Route, resource: Resource | None, shortcuts: Shortcuts) -> Declared:
         """Serve a route."""
         added = app.router.add_route(route.verb, route.path, route.handler, expect_handler=_expect_later)
         declared = Declared(route, resource, added.resource.canonical if added.resource else route.path)
         self._declared[added] = declared
+        if route.shape is not None:
+            shortcuts.add(route.verb, route.shape, added)
         return declared
 
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -110,7 +113,8 @@ class Middleware:
                 call = self._call(request, declared, place)
                 response = await self._answered(request, handler, call, declared.resource)
                 status = response.status
-                note_status(status)
+                if parts.traces.kept:
+                    note_status(status)
                 return response
         finally:
             seconds = clock.monotonic() - began
@@ -160,8 +164,14 @@ class Middleware:
             await call.require(call.route.permission, call.resource)
         await _say_continue(request)
         turns = self._streams if call.route.seconds == 0 else self.turns
-        async with turns.turn(queue_of(call.caller, call.ip)):
-            response = await self._in_time(request, handler, call.route)
+        who = queue_of(call.caller, call.ip)
+        if not turns.take_now(who):
+            await turns.take(who)
+        seconds = self._parts.limits.seconds if call.route.seconds is None else call.route.seconds
+        try:
+            response = await (_in_time(seconds, request, handler) if seconds else handler(request))
+        finally:
+            turns.pass_on(who)
         self._account(request, call, response)
         return response
 
@@ -170,13 +180,6 @@ class Middleware:
         if not route.permission and credentials(request)[0] != "bearer":
             return ANONYMOUS
         return await self._parts.authenticate(request)
-
-    async def _in_time(self, request: web.Request, handler: Handler, route: Route) -> web.StreamResponse:
-        seconds = self._parts.limits.seconds if route.seconds is None else route.seconds
-        if not seconds:
-            return await handler(request)
-        async with asyncio.timeout(seconds):
-            return await handler(request)
 
     def _account(self, request: web.Request, call: Call, response: web.StreamResponse) -> None:
         """Note a read; complain about a change that nobody put on record."""
@@ -205,6 +208,11 @@ class Middleware:
             response.headers.update(self._parts.challenge(request, challenge_for))
         _close_after_a_refused_body(request, response)
         return response
+
+
+async def _in_time(seconds: float, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async with asyncio.timeout(seconds):
+        return await handler(request)
 
 
 def _refuse_a_large_body(request: web.Request, route: Route, limits: Limits) -> None:

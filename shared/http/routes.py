@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from re import Pattern
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
@@ -76,3 +77,6 @@ class Route:
     """How long a call may take; None: what the face's limits say, 0: no limit, for bodies that are streamed."""
     glance: Callable[[str], Glance | None] | None = None
     """Reads a raw path, without a query, for the lane (`shared.http.lane`); None: every request takes the handler."""
+    shape: Pattern[str] | None = None
+    """Raw paths that are surely this route's, where each of them comes once or twice: what is between braces in `path`
+    are its groups, in letters that nobody writes in two ways. None: every path is looked up until it is known."""

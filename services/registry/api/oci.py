@@ -32,6 +32,8 @@ _MANIFEST = re.compile(
     f"/v2/(?P<{NAME[1:-1].replace(':', '>', 1)})/manifests/(?P<reference>[A-Za-z0-9_.:-]+)", re.ASCII
 )
 """The same as the lane reads it: letters that no client writes in more than one way."""
+_UPLOAD = re.compile(f"/v2/(?P<{NAME[1:-1].replace(':', '>', 1)})/blobs/uploads/(?P<upload>[0-9a-f]{{32}})", re.ASCII)
+"""The address of an upload, as it was given out."""
 
 _OCI_NAME = re.compile(f"{_COMPONENT}(?:/{_COMPONENT})*")
 _IMAGE = re.compile(_NAME)
@@ -106,7 +108,16 @@ def _sessions(uploads: UploadFace) -> list[Route]:
     def route(verb: str, handler: Handler, audit: Audit = Audit.NONE, method: str = "") -> Route:
         path = f"/v2/{NAME}/blobs/uploads/{{upload}}"
         return Route(
-            verb, path, _or_a_token(handler), "", method=method, audit=audit, open_because=_SIGNED, body=0, seconds=0.0
+            verb,
+            path,
+            _or_a_token(handler),
+            "",
+            method=method,
+            audit=audit,
+            open_because=_SIGNED,
+            body=0,
+            seconds=0.0,
+            shape=_UPLOAD,
         )
 
     return [

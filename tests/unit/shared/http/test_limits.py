@@ -1,6 +1,8 @@
 """The queue in which a caller's calls wait."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,8 +14,18 @@ from shared.identity.caller import ANONYMOUS, Caller
 from tests.support import virtual
 
 
+@asynccontextmanager
+async def held(turns: Turns, who: str) -> AsyncGenerator[None]:
+    """A turn, waited for and given back."""
+    await turns.take(who)
+    try:
+        yield
+    finally:
+        turns.pass_on(who)
+
+
 async def _hold(turns: Turns, who: str, until: asyncio.Event, order: list[int], number: int) -> None:
-    async with turns.turn(who):
+    async with held(turns, who):
         order.append(number)
         await until.wait()
 
@@ -49,7 +61,7 @@ async def test_too_many_waiting_calls_are_refused_as_retryable() -> None:
     calls = [asyncio.create_task(_hold(turns, "ada", done, [], number)) for number in range(2)]
     await _started()
     with pytest.raises(ResourceExhausted) as refused:
-        async with turns.turn("ada"):
+        async with held(turns, "ada"):
             raise AssertionError
     assert refused.value.retry_after == 5
     done.set()
@@ -61,11 +73,11 @@ async def test_a_call_that_waits_too_long_is_refused_and_leaves_its_place() -> N
     first = asyncio.create_task(_hold(turns, "ada", done, [], 0))
     await _started()
     with pytest.raises(ResourceExhausted, match="took too long"):
-        async with turns.turn("ada"):
+        async with held(turns, "ada"):
             raise AssertionError
     done.set()
     await first
-    async with turns.turn("ada"):
+    async with held(turns, "ada"):
         assert turns.waiting() == 0
 
 
@@ -90,7 +102,7 @@ async def test_a_call_cancelled_as_it_gets_its_turn_loses_none() -> None:
     await asyncio.sleep(0)
     second.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
-    async with asyncio.timeout(1), turns.turn("ada"):
+    async with asyncio.timeout(1), held(turns, "ada"):
         pass
 
 
@@ -104,7 +116,7 @@ class Load:
 
     async def call(self, who: str, seconds: float = 0.0) -> None:
         try:
-            async with self.turns.turn(who):
+            async with held(self.turns, who):
                 self.began.setdefault(who, []).append(asyncio.get_running_loop().time())
                 await asyncio.sleep(seconds)
         except ResourceExhausted:
@@ -179,7 +191,7 @@ def test_callers_that_are_quiet_again_are_forgotten() -> None:
         turns = Turns(Limits(per_second=rate, burst_seconds=1))
         for second in range(10):
             for number in range(1000):
-                async with turns.turn(f"{second} {number}"):
+                async with held(turns, f"{second} {number}"):
                     pass
             await asyncio.sleep(1)
         assert turns.lines() < 5200
