@@ -79,14 +79,12 @@ def _is_secret(name: str) -> bool:
 
 def redacted_text(text: str) -> str:
     """A text without tokens, private keys and signatures of addresses."""
-    if text.isascii() and not _may_hold_one(text.lower()):
-        return text
+    if text.isascii():
+        small = text.lower()
+        # Without one of these marks there is nothing that the pattern finds, which takes far longer to say so.
+        if not ("=" in small or "eyj" in small or "bearer" in small or "basic" in small or "-----begin" in small):
+            return text
     return _SECRET_VALUE.sub(REDACTED, well_formed(text))
-
-
-def _may_hold_one(small: str) -> bool:
-    """Whether a text in small letters has a mark of what `_SECRET_VALUE` finds, which takes far longer to look."""
-    return "=" in small or "eyj" in small or "bearer" in small or "basic" in small or "-----begin" in small
 
 
 def well_formed(text: str) -> str:

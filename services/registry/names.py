@@ -1,9 +1,10 @@
 """Names of images, tags and references as clients write them, checked once here."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Self, TypeVar
 
 from services.registry.errors import DigestInvalid, NameInvalid, TagInvalid
 from shared.digest import Digest
@@ -16,6 +17,8 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LONGEST = 255
+
+N = TypeVar("N")
 
 
 class Tag(str):
@@ -48,7 +51,7 @@ class ImageName:
         """Read `P/R/IMAGE`, or `P/IMAGE` for the repository `gcr.io`; raises NameInvalid."""
         if len(text) > _LONGEST:
             raise NameInvalid(f"a name has at most {_LONGEST} characters")
-        return cls(*_parts(text))
+        return _parsed(cls, text)
 
     @property
     def path(self) -> str:
@@ -57,7 +60,7 @@ class ImageName:
 
 
 @lru_cache(maxsize=4096)
-def _parts(text: str) -> tuple[str, str, str]:
+def _parsed(kind: Callable[[str, str, str], N], text: str) -> N:
     """Kept, because each request asks several times and the same few images are asked for again and again."""
     project, _, rest = text.partition("/")
     repository, slash, image = rest.partition("/")
@@ -65,7 +68,7 @@ def _parts(text: str) -> tuple[str, str, str]:
         repository, image = CONTAINER_REGISTRY, rest
     if not (PROJECT.fullmatch(project) and REPOSITORY_ID.fullmatch(repository) and _IMAGE.fullmatch(image)):
         raise NameInvalid(f"{text!r} is not PROJECT/REPOSITORY/IMAGE, nor PROJECT/IMAGE")
-    return project, repository, image
+    return kind(project, repository, image)
 
 
 def is_image(text: str) -> bool:

@@ -1,24 +1,42 @@
 """How state keys are written: partition tag, service, kind, then what they are about."""
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from shared.names import PARTITIONS, partition_of, path_token
 
 
-@dataclass(frozen=True)
+class Written(Protocol):
+    """Writes a key."""
+
+    def __call__(self, place: str, kind: str, /, *parts: str) -> str:
+        """The key."""
+        ...
+
+
 class Keys:
-    """Writes the keys of one service: `{07}:registry:tags:acme:web:app`."""
+    """Writes the keys of one service: `{07}:registry:tags:acme:web:app`.
 
-    service: str
+    What was written lately is kept, by the cache itself: one push names the same dozens of keys again and again, to
+    look, to check and to write.
+    """
 
-    def of(self, project: str, kind: str, *parts: str) -> str:
-        """The key of a record of a project; the project itself is the first part."""
-        return _of_project(self.service, project, kind, parts)
+    of: Written
+    """The key of a record of a project, which is the first part itself."""
+    at: Written
+    """The key of a record of a partition."""
 
-    def at(self, partition: str, kind: str, *parts: str) -> str:
-        """The key of a record of a partition."""
-        return _written(self.service, partition, kind, parts)
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+        def of(project: str, kind: str, /, *parts: str) -> str:
+            return at(partition_of(project), kind, project, *parts)
+
+        def at(partition: str, kind: str, /, *parts: str) -> str:
+            return ":".join((f"{{{partition}}}", service, kind, *map(path_token, parts)))
+
+        self.of = lru_cache(maxsize=16_384)(of)
+        self.at = lru_cache(maxsize=4096)(at)
 
     def lane(self, partition: str, stream: str) -> str:
         """The outbox lane of one partition for one stream."""
@@ -27,18 +45,3 @@ class Keys:
     def all_partitions(self) -> list[str]:
         """Every partition tag."""
         return [f"{number:02d}" for number in range(PARTITIONS)]
-
-
-@lru_cache(maxsize=16_384)
-def _of_project(service: str, project: str, kind: str, parts: tuple[str, ...]) -> str:
-    """Kept: one push names the same keys again and again, to look, to check and to write."""
-    return _joined(service, partition_of(project), kind, (project, *parts))
-
-
-@lru_cache(maxsize=4096)
-def _written(service: str, partition: str, kind: str, parts: tuple[str, ...]) -> str:
-    return _joined(service, partition, kind, parts)
-
-
-def _joined(service: str, partition: str, kind: str, parts: tuple[str, ...]) -> str:
-    return ":".join((f"{{{partition}}}", service, kind, *map(path_token, parts)))

@@ -1,7 +1,6 @@
 """The atomic step: every check, write and outbox entry of one change, done together or not at all."""
 
 from dataclasses import dataclass
-from math import isnan
 from typing import Final
 
 from shared.events import Draft
@@ -141,7 +140,7 @@ class Index:
 
     def __post_init__(self) -> None:
         """A score has a place in an order."""
-        if isnan(self.score):
+        if self.score != self.score:
             raise ValueError(f"{self.member} cannot be ordered by no number")
 
 
