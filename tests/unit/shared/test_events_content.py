@@ -48,7 +48,7 @@ def test_an_audit_entry_is_written_whatever_stands_in_it(entry: dict[str, object
 def test_a_push_is_written_whatever_was_pushed(
     tag: str,
     platforms: list[str],
-    unchanged: bool,
+    unchanged: bool,  # noqa: FBT001 - drawn
     size: int,
 ) -> None:
     agree(
