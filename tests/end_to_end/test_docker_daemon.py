@@ -247,9 +247,10 @@ def test_a_push_beyond_a_quota_shows_the_quota_at_once(docker: Docker, quota: in
     assert int(docker.suite.call("registry", f"{repositories}/{repository}")["sizeBytes"]) <= quota
 
 
-def test_a_denied_pull_shows_the_rule(docker: Docker, boat: str) -> None:
+def test_a_denied_pull_shows_the_rule(docker: Docker, boat: str, tmp_path: Path) -> None:
     name = docker.name("docker-ruled/boat:1")
-    docker("tag", boat, name)
+    # An image of its own: the daemon keeps the manifests of what was pulled and, for a while, asks for them no more.
+    docker.engine.load(rootfs(tmp_path / "rootfs"), name)
     docker("push", name)
     rules = "v1/projects/demo/locations/local/repositories/docker-ruled/rules"
     docker.suite.call("registry", f"{rules}?ruleId=all", {"action": "DENY"})

@@ -222,7 +222,8 @@ async def test_segments_that_the_bus_has_are_removed(tmp_path: Path, monkeypatch
     assert bus.sequences() == list(range(1, 31))
     async with running(opened(tmp_path, bus)) as journal:
         await journal.keep([read()], CAUSE)
-        await until(lambda: len(bus.said) == 31)
+        # Told twice is what was not yet marked as told when the first journal ended; the bus drops it.
+        await until(lambda: len({message.id for message in bus.said}) == 31)
     assert bus.sequences()[-1] == 31
 
 
