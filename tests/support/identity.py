@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jws
 
 from services.identity.app import build
@@ -43,6 +45,14 @@ def file_for(email: str, key_id: str = "a" * 40, name: str = "admin") -> dict[st
     }
 
 
+@functools.cache
+def _opened(private: str) -> rsa.RSAPrivateKey:
+    """A private key; opening one checks it, which is as slow."""
+    opened = load_pem_private_key(private.encode(), None)
+    assert isinstance(opened, rsa.RSAPrivateKey)
+    return opened
+
+
 @dataclass
 class World:
     """A running identity."""
@@ -63,7 +73,8 @@ class World:
         """An assertion signed by a key file, the administrator's where none is given."""
         key = key or self.key
         changes = {"iss": key["client_email"], "sub": key["client_email"], **changes}
-        return jwt.encode(self.claims(**changes), key["private_key"], "RS256", {"kid": key["private_key_id"]})
+        signer = _opened(key["private_key"])
+        return jwt.encode(self.claims(**changes), signer, "RS256", {"kid": key["private_key_id"]})
 
     async def post(self, **fields: str) -> tuple[int, Any]:
         """POST a form to the token endpoint."""
