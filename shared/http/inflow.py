@@ -37,6 +37,8 @@ class Inflow:
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
+        if self._framing.ended:
+            return b""
         if not self._open:
             raise ConnectionResetError("the client has gone")
         try:
@@ -48,7 +50,9 @@ class Inflow:
         return self._content(data)
 
     async def readany(self) -> bytes:
-        """Wait until something is there, and read it; empty where a chunk has but begun."""
+        """Wait until something is there, and read it; empty where a chunk has but begun, or the body has ended."""
+        if not self._open:
+            return self.read_nowait()
         waiter = self._waiter = self._loop.create_future()
         self._loop.add_reader(self._from, _wake, waiter)
         try:

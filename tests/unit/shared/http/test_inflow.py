@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from shared.http import inflow
 from shared.http.bodies import streamed
+from shared.http.framing import Chunked
 from shared.http.inflow import inflow_of
 from shared.http.routes import Audit, Route
 from shared.http.serve import Place, Server
@@ -235,3 +237,18 @@ async def test_a_stop_while_a_body_comes_in_ends_its_connection(things: Things) 
         await server.stop()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(10_000)
+
+
+async def test_an_end_that_comes_by_itself_is_the_end_and_nothing_more_is_read() -> None:
+    behind: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        body = inflow.Inflow(ours.fileno(), Chunked(), b"", behind.append)
+        theirs.sendall(b"5\r\nhello")
+        assert await body.readany() == b"hello"
+        theirs.sendall(b"\r\n0\r\n\r\n")
+        assert body.read_nowait() == b""
+        assert body.at_eof()
+        assert behind == [b""]
+        assert await body.readany() == b""
