@@ -1,0 +1,24 @@
+"""What all tests share: how services that run within them log."""
+
+import structlog
+
+
+def _log_plainly() -> None:
+    """By default structlog paints each traceback, which took longer than most of the tests that provoke one."""
+    structlog.reset_defaults()
+    structlog.configure(
+        processors=[
+            *structlog.get_config()["processors"][:-1],
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
+
+
+def pytest_runtest_teardown() -> None:
+    """A command that was called in this process may have silenced the logs, which later tests look at."""
+    if structlog.get_config()["wrapper_class"] is not _USUAL:
+        _log_plainly()
+
+
+_log_plainly()
+_USUAL = structlog.get_config()["wrapper_class"]
