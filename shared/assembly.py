@@ -20,7 +20,7 @@ from shared.journal.disk import DiskJournal
 from shared.journal.memory import MemoryJournal
 from shared.lifetime import Check, Real, Stop
 from shared.outbox import Outbox
-from shared.process import Parts
+from shared.parts import Parts
 from shared.relay import Relay
 from shared.settings import Settings, SettingsWrong, secret_or_nothing
 from shared.state.face import State

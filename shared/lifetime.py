@@ -14,7 +14,7 @@ from shared.bus.face import BusUnavailable, View
 from shared.endings import called_off
 from shared.http.health import READY, Readiness
 from shared.http.serve import Place, Server
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 from shared.state.face import State, StateUnavailable
 
 PARENT_FD = "ENTREPOT_PARENT_FD"

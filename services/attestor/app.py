@@ -16,7 +16,7 @@ from services.attestor.store import Store
 from shared.events.images import ImageDeleted, ImagePushed, ImageUntagged
 from shared.events.scans import OccurrenceChanged, ScanCompleted
 from shared.http.iam import Policies
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 
 
 def build(parts: Parts) -> Service:

@@ -11,7 +11,7 @@ from services.audit_log.sequencer import Sequencer
 from services.audit_log.settings import AuditLogSettings
 from services.audit_log.store import Store
 from shared.events.audit import AuditAccess, AuditActivity, AuditDenied, AuditSystem
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 
 
 def build(parts: Parts) -> Service:

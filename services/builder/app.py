@@ -6,7 +6,7 @@ from services.builder.settings import Settings
 from services.builder.store import Builds
 from services.builder.workshop import Tools, Workshop
 from shared.events.builds import BuildRequested
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 
 
 def build(parts: Parts) -> Service:

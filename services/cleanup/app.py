@@ -15,7 +15,7 @@ from shared.events.images import (
     ReferrerAttached,
     RepositoryState,
 )
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 
 
 def build(parts: Parts) -> Service:

@@ -34,7 +34,7 @@ from shared.identity.directory import project_in
 from shared.identity.root import RootKeys
 from shared.identity.root_file import new_root_key, root_key
 from shared.identity.tokens import Terms, TokenVerifier
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 from shared.secret_files import write_once
 
 

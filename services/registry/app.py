@@ -49,7 +49,7 @@ from shared.events.cleanups import CleanupRequested
 from shared.events.images import ReferrerRequested
 from shared.http.gate import bearer
 from shared.http.iam import Policies
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 from shared.settings import SettingsWrong, secret
 
 

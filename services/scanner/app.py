@@ -24,7 +24,7 @@ from shared.events.attestations import AttestationCreated
 from shared.events.images import ImageDeleted, ImagePushed
 from shared.events.scans import AdvisoryUpdated, ScanRequested
 from shared.http.iam import Policies
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 
 
 def build(parts: Parts) -> Service:

@@ -22,7 +22,7 @@ from shared.http.face import ROUTES
 from shared.http.health import PATHS
 from shared.http.routes import Audit, Route
 from shared.identity.directory import reads
-from shared.process import Service
+from shared.parts import Service
 from tests.support.mint import Mint, minted
 from tests.support.parts import Client, MemoryParts, client_of
 from tests.support.suite import SERVICES

@@ -26,7 +26,7 @@ from shared.digest import Digest
 from shared.events.images import RepositoryState
 from shared.http.face import ROUTES
 from shared.http.routes import Audit, Route
-from shared.process import Service
+from shared.parts import Service
 from tests.support.events import said
 from tests.support.identity import identity, pair
 from tests.support.images import MANIFEST

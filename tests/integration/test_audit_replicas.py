@@ -14,7 +14,7 @@ from shared.events import Event
 from shared.events.audit import AuditActivity
 from shared.events.images import ImagePushed, RepositoryState
 from shared.events.scans import ScanCompleted
-from shared.process import Build
+from shared.parts import Build
 from tests.support.clock import EPOCH
 from tests.support.events import said
 from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts

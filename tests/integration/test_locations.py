@@ -21,7 +21,7 @@ from shared.events.cleanups import CleanupRequested, Doomed
 from shared.events.images import ImagePushed, ReferrerRequested
 from shared.events.scans import ScanCompleted
 from shared.outbox import Outbox
-from shared.process import Build
+from shared.parts import Build
 from shared.relay import Relay
 from shared.settings import SettingsWrong
 from shared.state.memory import MemoryState

@@ -24,7 +24,8 @@ from shared.events.cleanups import CleanupPlanned
 from shared.http.call import call_of
 from shared.http.routes import Audit, Route
 from shared.names import partition_of
-from shared.process import Service, run
+from shared.parts import Service
+from shared.process import run
 from shared.state.step import Put, Step
 
 def build(parts):

@@ -20,7 +20,7 @@ from shared.http.health import READY, Readiness
 from shared.http.middleware import STRICT
 from shared.identity.directory import Directory
 from shared.outbox import Outbox
-from shared.process import Build, Parts
+from shared.parts import Build, Parts
 from shared.settings import Settings
 from shared.state.keys import Keys
 from shared.telemetry.metrics import Metrics

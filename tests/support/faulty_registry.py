@@ -27,7 +27,7 @@ from shared.clock import SystemClock
 from shared.events.states import Binding, PolicyState, ProjectState, RoleState
 from shared.identity.directory import Directory
 from shared.lifetime import Lifetime, Real
-from shared.process import Parts
+from shared.parts import Parts
 from shared.relay import Relay
 from shared.settings import Settings, read
 from shared.state import Done, Lease, State, Step

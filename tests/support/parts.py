@@ -18,7 +18,7 @@ from shared.http.middleware import STRICT
 from shared.identity.caller import Caller
 from shared.identity.directory import Directory
 from shared.outbox import Outbox
-from shared.process import Parts, Service
+from shared.parts import Parts, Service
 from shared.settings import PREFIX, Settings, read
 from shared.state.keys import Keys
 from shared.state.memory import MemoryState, MemoryStore

@@ -16,7 +16,7 @@ from services.registry.voice import Voice
 from shared.bus import Message
 from shared.bus.history import History, MemoryHistory
 from shared.http.iam import Policies
-from shared.process import Parts
+from shared.parts import Parts
 from shared.state import Lease
 from shared.state.memory import MemoryStore
 from tests.support.parts import MemoryParts

@@ -15,7 +15,7 @@ from shared.blobs import Blobs
 from shared.blobs.directory import DirectoryBlobs
 from shared.bus import Heard
 from shared.events import Event
-from shared.process import Service
+from shared.parts import Service
 from tests.support.images import LAYER, MANIFEST, Image, descriptor, image_of, layer_of
 from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from services.registry.app import build
 from shared.blobs.directory import DirectoryBlobs
 from shared.clock import SystemClock
-from shared.process import Parts
+from shared.parts import Parts
 from shared.telemetry.logs import log_to
 from tests.support.parts import memory_parts
 from tests.support.registry import ADA, ENVIRONMENT, granted

@@ -13,7 +13,7 @@ from shared.events import Event
 from shared.events.images import ImageDeleted, ImagePushed
 from shared.events.scans import AdvisoryUpdated
 from shared.names import blob_object, manifest_object
-from shared.process import Parts
+from shared.parts import Parts
 from tests.support.events import said
 from tests.support.images import MANIFEST, Image, image_of, layer_of
 from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts

@@ -26,7 +26,7 @@ from shared.bus import BusUnavailable
 from shared.bus.connection import Address
 from shared.bus.history import JetStreamHistory
 from shared.http.iam import Policies
-from shared.process import Parts
+from shared.parts import Parts
 from shared.settings import Settings, SettingsWrong, read
 from shared.state import StateUnavailable
 from shared.state.server import UnsafeState

@@ -16,7 +16,7 @@ from shared.blobs import BucketUnavailable
 from shared.clock import rfc3339
 from shared.events import Cause
 from shared.names import partition_of
-from shared.process import Parts
+from shared.parts import Parts
 from shared.state import Change, LaneFull, Lease, Moved, StateUnavailable
 
 OK, NOT_MODIFIED = 200, 304

@@ -16,7 +16,7 @@ from services.scanner.store import FeedRecord
 from shared.blobs import BlobMissing
 from shared.clock import rfc3339
 from shared.events.scans import AdvisoryUpdated
-from shared.process import Parts
+from shared.parts import Parts
 
 IN_MEMORY = 8 * 1024 * 1024
 """What is longer is read from a temporary file."""

@@ -16,7 +16,7 @@ from shared.events.states import AccountState, KeyState
 from shared.identity.root import RootKeys
 from shared.identity.root_file import make_root, root_key
 from shared.identity.tokens import InvalidToken
-from shared.process import Service
+from shared.parts import Service
 from shared.settings import SettingsWrong
 from tests.support.identity import ADMIN, file_for, identity
 from tests.support.parts import MemoryParts, memory_parts

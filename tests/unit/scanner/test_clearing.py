@@ -10,7 +10,7 @@ import pytest
 from services.scanner.clearing import Clearing, ClearingLoop
 from services.scanner.findings import Findings
 from services.scanner.store import Store
-from shared.process import Parts
+from shared.parts import Parts
 from shared.state import Moved
 from tests.support.scans import CRITICAL, ScannerAtWork, osv, python_image, scanner_at_work
 

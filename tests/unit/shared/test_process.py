@@ -17,7 +17,8 @@ import asyncio
 from aiohttp import web
 from shared.http.bodies import json_body
 from shared.http.routes import Audit, Route
-from shared.process import Parts, Service, run
+from shared.parts import Parts, Service
+from shared.process import run
 
 async def slow(request):
     await asyncio.sleep(0.7)

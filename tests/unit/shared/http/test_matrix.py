@@ -6,7 +6,7 @@ from aiohttp import web
 from shared.http.errors import PermissionDenied
 from shared.http.routes import Audit, Route
 from shared.http.translation import json_answer
-from shared.process import Service
+from shared.parts import Service
 from tests.support.matrix import Cell, Who, cells, try_cell
 from tests.support.parts import client_of, memory_parts
 

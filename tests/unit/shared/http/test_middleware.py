@@ -26,7 +26,7 @@ from shared.identity.caller import Caller
 from shared.identity.directory import Directory
 from shared.journal import JournalFull
 from shared.names import partition_of
-from shared.process import Service
+from shared.parts import Service
 from shared.state.face import LaneFull, Moved, StateUnavailable
 from shared.state.step import Put, Step
 from tests.support.parts import Client, MemoryParts, bearer, client_of, json_of, memory_parts
