@@ -1,6 +1,12 @@
-"""What all tests share: how services that run within them log."""
+"""What all tests share: how services that run within them log, and a gcloud that is loaded once."""
 
+import shutil
+from collections.abc import Iterator
+
+import pytest
 import structlog
+
+from tests.support.gcloud import GcloudProgram
 
 
 def _log_plainly() -> None:
@@ -12,6 +18,15 @@ def _log_plainly() -> None:
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ]
     )
+
+
+@pytest.fixture(scope="session")
+def gcloud_program() -> Iterator[GcloudProgram]:
+    """An unmodified gcloud, whose calls cost this test process its start but once."""
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed")
+    with GcloudProgram() as program:
+        yield program
 
 
 def pytest_runtest_teardown() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.gcloud import GcloudProgram
 from tests.support.suite import Suite, running
 
 
@@ -53,22 +54,20 @@ def store() -> Iterator[tuple[str, ...]]:
         yield f"--root={folder}/all", f"--runroot={folder}/run", "--storage-driver=vfs"
 
 
+@pytest.fixture(scope="session")
+def gcloud_settings(suite: Suite) -> dict[str, str]:
+    """What `entrepot env gcloud` sets, without what this machine may tell every gcloud."""
+    told = suite.environment("gcloud").items()
+    return {name: value for name, value in told if name.startswith("CLOUDSDK_") and os.environ.get(name) != value}
+
+
 @pytest.fixture
-def gcloud(suite: Suite, tmp_path: Path) -> Callable[..., Any]:
+def gcloud(gcloud_program: GcloudProgram, gcloud_settings: dict[str, str], tmp_path: Path) -> Callable[..., Any]:
     """An unmodified gcloud with a home of its own: what it prints, or what it says where it has to fail."""
-    if shutil.which("gcloud") is None:
-        pytest.skip("gcloud is not installed")
-    environment = {**os.environ, **suite.environment("gcloud"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
+    own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")}
 
     def run(*arguments: str, code: int = 0) -> Any:
-        done = subprocess.run(
-            ["gcloud", *arguments, "--format=json", "--quiet"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = gcloud_program(*arguments, "--format=json", "--quiet", environment=gcloud_settings | own)
         assert done.returncode == code, f"{arguments}: {done.stderr}"
         return json.loads(done.stdout or "null") if code == 0 else done.stderr
 

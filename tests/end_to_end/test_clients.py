@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,28 +81,19 @@ def test_docker_logs_in_without_a_daemon(client: Run, suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("verb", "there"),
     [
-        ("artifacts repositories list --location=local --format=value(name)", "clients"),
-        (
-            "artifacts docker images list local-docker.pkg.dev/demo/clients --include-tags --format=value(version)",
-            "sha256:",
-        ),
+        ("artifacts repositories list --location=local", "clients"),
+        ("artifacts docker images list local-docker.pkg.dev/demo/clients --include-tags", "sha256:"),
         ("auth print-access-token", "."),
-        ("projects list --format=value(projectId)", "demo"),
-        ("iam service-accounts list --format=value(email)", "admin@demo.iam.entrepot"),
-        ("logging read logName:activity --limit=5 --format=value(protoPayload.methodName)", ""),
-        ("builds list --format=value(id)", ""),
-        ("container binauthz attestors list --format=value(name)", ""),
+        ("projects list", "demo"),
+        ("iam service-accounts list", "admin@demo.iam.entrepot"),
+        ("logging read logName:activity --limit=5", ""),
+        ("builds list", ""),
+        ("container binauthz attestors list", ""),
     ],
 )
-def test_gcloud_works_by_settings_alone(client: Run, pushed: Digest, verb: str, there: str) -> None:
+def test_gcloud_works_by_settings_alone(gcloud: Callable[..., Any], pushed: Digest, verb: str, there: str) -> None:
     assert pushed
-    assert there in client("gcloud", *verb.split(), settings="gcloud")
-
-
-def test_gcloud_takes_the_key_file_as_its_account(client: Run, suite: Suite) -> None:
-    client("gcloud", "auth", "activate-service-account", f"--key-file={suite.admin_key}", settings="gcloud")
-
-    assert client("gcloud", "auth", "print-access-token", settings="gcloud").count(".") == 2
+    assert there in json.dumps(gcloud(*verb.split()))
 
 
 def images(repository: str) -> str:

@@ -1,6 +1,7 @@
 """An unmodified gcloud against the suite, by what `entrepot env gcloud` sets."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,14 @@ import pytest
 
 from tests.support.layouts import LayoutWriter
 from tests.support.suite import Suite
+
+
+@pytest.mark.timeout(300)
+def test_the_program_itself_takes_the_key_file_as_its_account(client: Callable[..., str], suite: Suite) -> None:
+    """Called plainly, as a user's shell does: all other tests have its modules loaded before."""
+    client("gcloud", "auth", "activate-service-account", f"--key-file={suite.admin_key}", settings="gcloud")
+
+    assert client("gcloud", "auth", "print-access-token", settings="gcloud").count(".") == 2
 
 
 @pytest.mark.timeout(300)

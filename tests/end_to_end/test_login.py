@@ -136,8 +136,10 @@ async def house(tmp_path: Path) -> AsyncGenerator[House]:
         yield House(identity, registry, data / "admin-key.json", home)
 
 
-async def gcloud(house: House, *command: str) -> str:
+async def called(program: GcloudProgram, house: House, *command: str) -> str:
     settings = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(house.home),
         "CLOUDSDK_CONFIG": str(house.home / "gcloud"),
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
         "CLOUDSDK_CORE_PROJECT": "demo",
@@ -145,9 +147,9 @@ async def gcloud(house: House, *command: str) -> str:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{house.identity}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": f"{house.identity}/",
     }
-    code, out = await house.run(needs("gcloud"), *command, environment=settings)
-    assert code == 0, out
-    return out
+    done = await asyncio.to_thread(program, *command, environment=settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 async def access_token(house: House) -> str:
@@ -161,24 +163,27 @@ async def access_token(house: House) -> str:
         return (await answer.json())["access_token"]
 
 
-async def test_gcloud_logs_in_with_the_administrators_key_file_and_manages_projects_and_accounts(house: House) -> None:
-    await gcloud(house, "auth", "activate-service-account", f"--key-file={house.key}")
-    token = (await gcloud(house, "auth", "print-access-token")).strip()
+async def test_gcloud_logs_in_with_the_administrators_key_file_and_manages_projects_and_accounts(
+    gcloud_program: GcloudProgram, house: House
+) -> None:
+    gcloud = partial(called, gcloud_program, house)
+    await gcloud("auth", "activate-service-account", f"--key-file={house.key}")
+    token = (await gcloud("auth", "print-access-token")).strip()
     assert token.count(".") == 2
-    await gcloud(house, "projects", "create", "acme-corp", "--name=Acme")
-    listed = await gcloud(house, "projects", "list", "--format=value(projectId)")
+    await gcloud("projects", "create", "acme-corp", "--name=Acme")
+    listed = await gcloud("projects", "list", "--format=value(projectId)")
     assert set(listed.split()) == {"acme-corp", "demo"}
-    await gcloud(house, "iam", "service-accounts", "create", "ci-bot", "--project=acme-corp")
+    await gcloud("iam", "service-accounts", "create", "ci-bot", "--project=acme-corp")
     email = "ci-bot@acme-corp.iam.entrepot"
     path = house.home / "ci.json"
-    await gcloud(house, "iam", "service-accounts", "keys", "create", str(path), f"--iam-account={email}")
+    await gcloud("iam", "service-accounts", "keys", "create", str(path), f"--iam-account={email}")
     role = "--role=roles/artifactregistry.writer"
     bound = await gcloud(
-        house, "projects", "add-iam-policy-binding", "acme-corp", f"--member=serviceAccount:{email}", role
+        "projects", "add-iam-policy-binding", "acme-corp", f"--member=serviceAccount:{email}", role
     )
     assert email in bound
-    await gcloud(house, "iam", "service-accounts", "disable", email)
-    await gcloud(house, "auth", "activate-service-account", f"--key-file={house.key}")
+    await gcloud("iam", "service-accounts", "disable", email)
+    await gcloud("auth", "activate-service-account", f"--key-file={house.key}")
     assert json.loads(path.read_text())["client_email"] == email
 
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from services.scanner.app import build as build_scanner
 from shared.bus import Message
 from shared.events.images import ImagePushed
 from tests.support.events import said
+from tests.support.gcloud import GcloudProgram
 from tests.support.images import MANIFEST
 from tests.support.parts import Client, MemoryParts, bearer, client_of, memory_parts
 
@@ -32,10 +32,7 @@ DIGEST = f"sha256:{'5' * 64}"
 IMAGE = f"registry.example.org/demo/web/app@{DIGEST}"
 KEY_VERSION = "projects/demo/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 
 
 class Kms:
@@ -74,6 +71,7 @@ class House:
     faces: dict[str, Client]
     kms: Kms
     folder: Path
+    program: GcloudProgram
     relayed: int = 0
 
     async def gcloud(self, *arguments: str, plain: bool = False) -> Any:
@@ -83,25 +81,19 @@ class House:
             "BINARYAUTHORIZATION": self.faces["attestor"].make_url("/"),
             "CLOUDKMS": self.faces["kms"].make_url("/"),
         }
-        process = await asyncio.create_subprocess_exec(
-            "gcloud",
-            *arguments,
-            *([] if plain else ["--format=json"]),
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "CLOUDSDK_CONFIG": str(self.folder),
-                "CLOUDSDK_CORE_PROJECT": "demo",
-                "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-                "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(self.folder / "token"),
-                **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}": str(address) for name, address in overrides.items()},
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await asyncio.wait_for(process.communicate(), 90)
-        assert process.returncode == 0, errors.decode()
-        return output if plain else json.loads(output or b"null")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "CLOUDSDK_CONFIG": str(self.folder),
+            "CLOUDSDK_CORE_PROJECT": "demo",
+            "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+            "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(self.folder / "token"),
+            **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}": str(address) for name, address in overrides.items()},
+        }
+        form = () if plain else ("--format=json",)
+        done = await asyncio.to_thread(self.program, *arguments, *form, environment=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.encode() if plain else json.loads(done.stdout or "null")
 
     async def make_note(self) -> None:
         """gcloud has no command for it: Google's documentation shows this call."""
@@ -132,7 +124,7 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(gcloud_program: GcloudProgram, tmp_path: Path) -> AsyncIterator[House]:
     scanner = memory_parts("scanner")
     hosts = {"ENTREPOT_ATTESTOR_REGISTRY_HOSTS": "registry.example.org"}
     attestor = memory_parts("attestor", shared=scanner, environment=hosts)
@@ -151,7 +143,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             "attestor": await stack.enter_async_context(client_of(build_attestor(attestor.parts), attestor.parts)),
             "kms": await stack.enter_async_context(TestClient(TestServer(kms.app()))),
         }
-        made = House(scanner, attestor, faces, kms, tmp_path)
+        made = House(scanner, attestor, faces, kms, tmp_path, gcloud_program)
         pushed = ImagePushed(
             project="demo", location="local", repository="web", image="app", digest=DIGEST,
             media_type=MANIFEST, size=1, uploaded="2026-01-01T00:00:00Z",

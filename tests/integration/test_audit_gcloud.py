@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from services.attestor.app import build as build_attestor
 from services.audit_log.app import build as build_audit_log
 from shared.events.audit import AuditActivity
 from tests.support.events import said
+from tests.support.gcloud import GcloudProgram
 from tests.support.parts import client_of, memory_parts
 
 MEMBER = "user:a@x.example"
@@ -24,32 +24,23 @@ ENTRY = {
     "protoPayload": {"methodName": "Docker-PutManifest"},
 }
 
-pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
-
 
 @dataclass
 class Gcloud:
     """gcloud with the settings that `entrepot env gcloud` would give it."""
 
+    program: GcloudProgram
     environment: dict[str, str]
 
     async def __call__(self, *arguments: str) -> Any:
         """What a command says, as JSON."""
-        process = await asyncio.create_subprocess_exec(
-            "gcloud",
-            *arguments,
-            "--format=json",
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await asyncio.wait_for(process.communicate(), 90)
-        assert process.returncode == 0, errors.decode()
-        return json.loads(output or b"null")
+        done = await asyncio.to_thread(self.program, *arguments, "--format=json", environment=self.environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
 
 
 @pytest.fixture
-async def gcloud(tmp_path: Path) -> AsyncIterator[Gcloud]:
+async def gcloud(gcloud_program: GcloudProgram, tmp_path: Path) -> AsyncIterator[Gcloud]:
     log, attestor = memory_parts("audit_log"), memory_parts("attestor")
     log.grant("projects/demo", MEMBER, "logging.logEntries.list", *(f"logging.sinks.{v}" for v in ("create", "list")))
     verbs = ("attestors.create", "attestors.list", "policy.get", "policy.update")
@@ -62,6 +53,7 @@ async def gcloud(tmp_path: Path) -> AsyncIterator[Gcloud]:
     ):
         await log.parts.bus.publisher.publish([said(event)])
         yield Gcloud(
+            gcloud_program,
             {
                 "PATH": os.environ["PATH"],
                 "HOME": str(tmp_path),
@@ -71,7 +63,7 @@ async def gcloud(tmp_path: Path) -> AsyncIterator[Gcloud]:
                 "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(tmp_path / "token"),
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": str(logging.make_url("/")),
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_BINARYAUTHORIZATION": str(binauthz.make_url("/")),
-            }
+            },
         )
 
 

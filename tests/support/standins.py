@@ -1,6 +1,5 @@
 """Images made on this machine of what is installed on it, in place of those that would be fetched from a registry."""
 
-import ensurepip
 import importlib.metadata
 import os
 import re
@@ -8,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,7 +29,7 @@ def missing() -> str:
             return str(error)
     if _nginx() is None:
         return "nginx is not installed"
-    return "" if _pip() else "Python's own pip is not installed"
+    return "" if next(importlib.metadata.distributions(name="pip"), None) else "pip is not installed"
 
 
 def make(engine: Engine, folder: Path) -> None:
@@ -59,15 +57,12 @@ def python_root(root: Path) -> Path:
             "test",
             "tests",
             "idlelib",
-            "__pycache__",
             "config-*",
         ),
     )
     packages = library / "site-packages"
     packages.mkdir()
-    _install(packages, {name for extra in EXTRAS for name in alone.libraries(extra)})
-    with zipfile.ZipFile(str(_pip())) as wheel:
-        wheel.extractall(packages)
+    _install(packages, {"pip", *(name for extra in EXTRAS for name in alone.libraries(extra))})
     _program_root(root, Path(sys.executable).resolve(), sorted(library.rglob("*.so*")))
     for name in ("python", "python3"):
         (root / "usr" / "bin" / name).symlink_to(Path(sys.executable).resolve().name)
@@ -82,10 +77,10 @@ def _install(folder: Path, libraries: Iterable[str]) -> None:
     for library in sorted(libraries):
         for file in importlib.metadata.files(library) or []:
             source = Path(str(file.locate()))
-            if ".." in file.parts or file.suffix == ".pyc" or not source.is_file():
+            if ".." in file.parts or not source.is_file():
                 continue
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / file)
+            shutil.copy2(source, folder / file)  # with its time, by which what was compiled of it is known
 
 
 def _program_root(root: Path, program: Path, more: Sequence[Path] = ()) -> Path:
@@ -114,12 +109,6 @@ def linked(programs: Sequence[Path]) -> set[Path]:
     found = {library for library in found if not any(library.is_relative_to(folder) for folder in own)}
     beside = {library.parent / name for library in found if library.name.startswith("libc.so") for name in _RESOLVER}
     return {Path(os.path.normpath(path)) for path in found | beside if path.exists()}
-
-
-def _pip() -> Path | None:
-    bundled = Path(ensurepip.__file__).parent / "_bundled"
-    wheels = [*bundled.glob("pip-*.whl"), *Path("/usr/share/python-wheels").glob("pip-*.whl")]
-    return wheels[0] if wheels else None
 
 
 def _nginx() -> Path | None:
