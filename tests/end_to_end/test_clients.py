@@ -1,7 +1,7 @@
 """Unmodified clients against a running suite, told about it by `entrepot env` alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from tests.support.suite import Suite
 pytestmark = pytest.mark.timeout(300)
 
 Run = Callable[..., str]
-FILES = [{"etc/os-release": b"ID=debian\nVERSION_ID=12\n"}, {"app.py": b"print('hello')\n" * 4000}]
+FILES: list[Mapping[str, bytes]] = [
+    {"etc/os-release": b"ID=debian\nVERSION_ID=12\n"},
+    {"app.py": b"print('hello')\n" * 4000},
+]
 INDEX = {"linux/amd64", "linux/arm64"}
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +23,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.support.gcloud import GcloudProgram
 from tests.support.ports import free_port
 
 SECONDS = 60
@@ -125,7 +127,7 @@ async def challenging_registry(identity: str) -> AsyncGenerator[str]:
     app = web.Application()
     app.router.add_get("/v2/", base)
     async with TestServer(app, access_log=None) as server:
-        yield f"127.0.0.1:{server.port}"
+        yield server.make_url("/").authority
 
 
 @pytest.fixture
@@ -178,9 +180,7 @@ async def test_gcloud_logs_in_with_the_administrators_key_file_and_manages_proje
     path = house.home / "ci.json"
     await gcloud("iam", "service-accounts", "keys", "create", str(path), f"--iam-account={email}")
     role = "--role=roles/artifactregistry.writer"
-    bound = await gcloud(
-        "projects", "add-iam-policy-binding", "acme-corp", f"--member=serviceAccount:{email}", role
-    )
+    bound = await gcloud("projects", "add-iam-policy-binding", "acme-corp", f"--member=serviceAccount:{email}", role)
     assert email in bound
     await gcloud("iam", "service-accounts", "disable", email)
     await gcloud("auth", "activate-service-account", f"--key-file={house.key}")

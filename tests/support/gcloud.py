@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +54,17 @@ class GcloudProgram:
                 done = self._by_fork(arguments, environment, timeout)
                 if done is not None:
                     return done
+        return self.call_plainly(arguments, environment, timeout)
+
+    @property
+    def server(self) -> int | None:
+        """The number of the process that forks, where there is one."""
+        return None if self._server is None else self._server.pid
+
+    def call_plainly(
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float
+    ) -> "subprocess.CompletedProcess[str]":
+        """The same by the program itself."""
         return subprocess.run(
             [self.program, *arguments],
             env=environment,
@@ -64,13 +75,8 @@ class GcloudProgram:
             check=False,
         )
 
-    @property
-    def server(self) -> int | None:
-        """The number of the process that forks, where there is one."""
-        return None if self._server is None else self._server.pid
-
     def _by_fork(
-        self, arguments: tuple[str, ...], environment: Mapping[str, str], timeout: float
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float
     ) -> "subprocess.CompletedProcess[str] | None":
         """The same by a fork; nothing where that would not say the same."""
         if not set(environment).isdisjoint(ITS_PYTHON) or not self._started():

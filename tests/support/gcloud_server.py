@@ -14,8 +14,9 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 READ_ANEW = {
     *("PATH", "HOME", "TERM", "COLUMNS", "CLOUDSDK_CONFIG", "CLOUDSDK_ACTIVE_CONFIG_NAME"),
@@ -31,7 +32,10 @@ OF_THE_SHELL = {"PATH", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "CLOU
 """What is in this process's environment and is not for a call: the rest is set by the program and by its modules."""
 
 
-class NotedEnvironment(os._Environ):
+PlainEnvironment = os._Environ  # pyright: ignore[reportPrivateUsage] - the class of `os.environ` has no public name
+
+
+class NotedEnvironment(PlainEnvironment[str]):
     """An environment that remembers what was asked of it."""
 
     asked: set[Any] = set()
@@ -83,7 +87,7 @@ class Server:
             opened = os.open(path, mode)
             os.dup2(opened, descriptor)
             os.close(opened)
-        os.environ.__class__ = os._Environ
+        os.environ.__class__ = PlainEnvironment
         os.environ.clear()
         os.environ.update({**self.settings, **call["environment"]})
         os.chdir(call["folder"])
@@ -95,6 +99,7 @@ class Server:
         finally:
             with os.fdopen(held, "w") as told:
                 json.dump([name for name in sys.modules if name not in before], told)
+        sys.exit()
 
     def wait(self, child: int, ended: int, seconds: float) -> list[str]:
         """What a call had to load, once it is over and that was told: killed if it is late or nobody waits for it."""
@@ -111,14 +116,14 @@ class Server:
         status = os.waitpid(child, 0)[1]
         code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         self.answer(code=code, late=late)
-        return json.loads(told or b"[]")
+        return json.loads(told) if told and not late else []
 
     def load(self, names: Iterable[str]) -> None:
         """Load what a call had to load, so that the next one need not; what has no name of its own is left out."""
         for name in names:
             try:
                 importlib.import_module(name)
-            except Exception:  # noqa: BLE001, S112, PERF203 - then each call loads it, as it would without us
+            except Exception:  # noqa: BLE001, S112 - then each call loads it, as it would without us
                 continue
         gc.freeze()
 
@@ -131,7 +136,8 @@ def _begin_anew() -> None:
     importlib.import_module("googlecloudsdk.core.configurations.named_configs").ActivePropertiesFile.Invalidate()
     importlib.import_module("googlecloudsdk.core.console.console_attr").ResetConsoleAttr()
     importlib.import_module("googlecloudsdk.core.log").Reset()
-    importlib.import_module("googlecloudsdk.gcloud_main").START_TIME = time.time()
+    started: Any = importlib.import_module("googlecloudsdk.gcloud_main")
+    started.START_TIME = time.time()
     time.tzset()
 
 
