@@ -94,9 +94,11 @@ def test_docker_logs_in_without_a_daemon(client: Run, suite: Suite) -> None:
         ("container binauthz attestors list", ""),
     ],
 )
-def test_gcloud_works_by_settings_alone(gcloud: Callable[..., Any], pushed: Digest, verb: str, there: str) -> None:
+def test_gcloud_works_by_settings_alone(
+    gcloud_by_settings: Callable[..., Any], pushed: Digest, verb: str, there: str
+) -> None:
     assert pushed
-    assert there in json.dumps(gcloud(*verb.split()))
+    assert there in json.dumps(gcloud_by_settings(*verb.split()))
 
 
 def images(repository: str) -> str:

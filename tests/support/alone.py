@@ -49,7 +49,7 @@ def lay_out(folder: Path, service: str) -> Path:
 
 def _link(folder: Path, files: Iterable[importlib.metadata.PackagePath]) -> None:
     for file in files:
-        if file.suffix == ".pyc" or ".." in file.parts:
+        if ".." in file.parts:
             continue
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
