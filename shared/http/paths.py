@@ -1,6 +1,7 @@
 """The resource that a path names: `/v1/projects/{project}/locations` is about `projects/P`."""
 
 import re
+from functools import cache
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ _ROOTS = ("projects", "folders", "organizations")
 _PLACE = re.compile(r"\{(\w+)(?::((?:[^{}]|\{[^{}]*\})*))?\}")
 
 
+@cache
 def resource_of(path: str) -> Resource | None:
     """How to find the resource that a route's path names; None when it names none."""
     segments = _segments(path)
