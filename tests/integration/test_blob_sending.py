@@ -44,7 +44,16 @@ def connection(oci: RegistryClient) -> Connection:
 def test_the_whole_and_every_part_are_the_blobs_own_bytes(on_a_loop: Callable[[Test], None]) -> None:
     async def test(oci: RegistryClient, path: str) -> None:
         reader = connection(oci)
-        for start, end in ((0, 0), (0, 1), (4095, 4097), (1, 9_999_999), (19_999_999, 20_000_000), (0, 0)):
+        for start, end in (
+            (0, 0),
+            (0, 1),
+            (4095, 4097),
+            (7, 65_543),
+            (7, 65_544),
+            (1, 9_999_999),
+            (19_999_999, 20_000_000),
+            (0, 0),
+        ):
             part = {"Range": f"bytes={start}-{end - 1}"} if end else {}
             answer = await reader.call("GET", path, headers=part)
             must(answer, 206 if end else 200)
@@ -117,6 +126,17 @@ def test_a_file_that_is_too_short_ends_the_connection(
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.call("GET", path)
         reader.drop()
+
+    on_a_loop(test)
+
+
+def test_a_small_part_that_the_file_does_not_have_is_told_of(on_a_loop: Callable[[Test], None], tmp_path: Path) -> None:
+    async def test(oci: RegistryClient, path: str) -> None:
+        os.truncate(stored(tmp_path), 1_000)
+        reader = connection(oci)
+        must(await reader.call("GET", path, headers={"Range": "bytes=0-999"}), 206)
+        must(await reader.call("GET", path, headers={"Range": "bytes=990-1009"}), 503)
+        await reader.close()
 
     on_a_loop(test)
 

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from io import BufferedReader
+from io import FileIO
 from typing import Final
 
 _AT_ONCE: Final = 4 * 1024 * 1024
@@ -24,7 +24,7 @@ def takes_files(transport: asyncio.Transport) -> bool:
 
 
 async def send_file(
-    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: BufferedReader, start: int, size: int
+    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: FileIO, start: int, size: int
 ) -> None:
     """Send `size` bytes of a file. Raises ConnectionError when the client has gone, or the file is too short.
 
@@ -48,7 +48,7 @@ async def send_file(
 class _Handover:
     """One file on its way: whenever the connection takes more, it is given more, without a task in between."""
 
-    def __init__(self, connection: int, file: BufferedReader, start: int, end: int) -> None:
+    def __init__(self, connection: int, file: FileIO, start: int, end: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._to = os.dup(connection)  # loops watch no descriptor that a transport has
         self._file = file.fileno()
