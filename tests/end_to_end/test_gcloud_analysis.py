@@ -41,6 +41,7 @@ def test_findings_are_shown_with_their_image(suite: Suite, tmp_path: Path, gclou
         found = shown.get("package_vulnerability_summary", {})
         if found or time.monotonic() > deadline:
             break
+        time.sleep(0.5)
     (flaw,) = found["vulnerabilities"]["CRITICAL"]
     assert flaw["noteName"] == "projects/demo/notes/CVE-2031-0001"
     assert flaw["vulnerability"]["packageIssue"][0]["fixedVersion"]["fullName"] == "2.0"

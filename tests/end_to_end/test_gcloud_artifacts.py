@@ -134,8 +134,7 @@ def test_a_file_is_annotated_and_deleted_when_nothing_needs_it(
     assert "NOT_FOUND" in gcloud("files", "describe", file, *WHERE, code=1)
 
 
-def test_settings_of_a_project_are_shown(gcloud: Gcloud, pushed: dict[str, Digest]) -> None:
-    assert pushed
+def test_settings_of_a_project_are_shown(gcloud: Gcloud) -> None:
     settings = gcloud("settings", "describe")
     assert settings["legacyRedirectionState"] == "REDIRECTION_FROM_GCR_IO_FINALIZED"
     assert gcloud("vpcsc-config", "describe", "--location=local")["vpcscPolicy"] == "ALLOW"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gcloud import GcloudProgram
+from tests.support.gcloud import GcloudProgram, ServerGone
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -138,9 +138,9 @@ def test_a_call_that_is_late_is_killed_and_the_next_is_answered(
 
 def test_it_ends_with_its_call_when_its_owner_is_gone(own: dict[str, str], silence: str) -> None:
     environment = json.dumps(own | waiting(silence))
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, environment, *WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as owner:
+    command = [sys.executable, "-c", OWNER, environment, *WAITING]
+    settings = {**os.environ, "TMPDIR": own["HOME"]}
+    with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         server = int(owner.stdout.readline())
         until = time.monotonic() + 20
@@ -149,6 +149,17 @@ def test_it_ends_with_its_call_when_its_owner_is_gone(own: dict[str, str], silen
         owner.send_signal(signal.SIGKILL)
     assert called
     wait_until_gone(server, *map(int, called))
+
+
+def test_one_that_was_killed_is_told_and_the_next_call_starts_another(own: dict[str, str]) -> None:
+    with GcloudProgram() as program:
+        assert program("version", environment=own).returncode == 0
+        assert program.server is not None
+        os.kill(program.server, signal.SIGKILL)
+        with pytest.raises(ServerGone):
+            program("version", environment=own)
+        assert program("version", environment=own).returncode == 0
+        assert program.server is not None
 
 
 def test_it_leaves_no_process_when_it_is_closed(own: dict[str, str]) -> None:

@@ -14,7 +14,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,22 @@ PlainEnvironment = os._Environ  # pyright: ignore[reportPrivateUsage] - the clas
 
 
 class NotedEnvironment(PlainEnvironment[str]):
-    """An environment that remembers what was asked of it."""
+    """An environment that remembers what was asked of it: modules that were loaded need not ask again."""
 
     asked: set[Any] = set()
 
     def __getitem__(self, key: Any) -> Any:
         self.asked.add(key)
         return super().__getitem__(key)
+
+
+@contextmanager
+def _noted() -> Generator[None]:
+    os.environ.__class__ = NotedEnvironment
+    try:
+        yield
+    finally:
+        os.environ.__class__ = PlainEnvironment
 
 
 class Server:
@@ -53,11 +63,11 @@ class Server:
         self.answers = os.dup(1)
         os.dup2(2, 1)
         sys.path[0] = str(Path(script).parent)
-        os.environ.__class__ = NotedEnvironment
         if "google" in sys.modules:
             importlib.reload(sys.modules["google"])
-        self.program: Any = importlib.import_module("gcloud")
-        importlib.import_module("googlecloudsdk.gcloud_main")
+        with _noted():
+            self.program: Any = importlib.import_module("gcloud")
+            importlib.import_module("googlecloudsdk.gcloud_main")
         self.settings = {name: value for name, value in os.environ.items() if name not in OF_THE_SHELL}
         gc.freeze()
 
@@ -87,7 +97,6 @@ class Server:
             opened = os.open(path, mode)
             os.dup2(opened, descriptor)
             os.close(opened)
-        os.environ.__class__ = PlainEnvironment
         os.environ.clear()
         os.environ.update({**self.settings, **call["environment"]})
         os.chdir(call["folder"])
@@ -121,10 +130,8 @@ class Server:
     def load(self, names: Iterable[str]) -> None:
         """Load what a call had to load, so that the next one need not; what has no name of its own is left out."""
         for name in names:
-            try:
+            with _noted(), suppress(Exception):  # then each call loads it, as it would without us
                 importlib.import_module(name)
-            except Exception:  # noqa: BLE001, S112 - then each call loads it, as it would without us
-                continue
         gc.freeze()
 
     def answer(self, **said: Any) -> None:
