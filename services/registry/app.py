@@ -12,6 +12,7 @@ from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
 from services.registry.api.oci import OciFaces, oci_routes
 from services.registry.api.oci_errors import Realm, challenge, spoken_error
+from services.registry.api.sending import Sending
 from services.registry.api.uploads import UploadFace, sessions_speak_for_themselves
 from services.registry.attaching import Attaching
 from services.registry.cascading import Cascading
@@ -91,15 +92,16 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
     settings = registry.settings
     key = _upload_key(parts, settings)
     redirects = Redirects(registry.store, parts.blobs, settings.redirect, settings.redirect_seconds)
+    sending = Sending(parts.blobs)
     faces = OciFaces(
         ManifestFace(registry),
-        BlobFace(registry, parts.blobs, redirects),
+        BlobFace(registry, sending, redirects),
         UploadFace(registry, mounts, key),
         ListFace(registry),
     )
     app = parts.face(
         [
-            *google_routes(registry, policies, parts.blobs, hmac.digest(key, b"operations", "sha256")),
+            *google_routes(registry, policies, sending, hmac.digest(key, b"operations", "sha256")),
             *oci_routes(registry, faces),
         ],
         error_body=spoken_error,
@@ -119,6 +121,7 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
             snapshots.keep_taking,
             *_collecting(registry, house),
         ),
+        on_stop=[sending.close],
     )
 
 

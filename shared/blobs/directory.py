@@ -17,7 +17,7 @@ from shared.blobs import files
 from shared.blobs.face import PIECE, BlobExists, BlobMissing, BucketFull, BucketUnavailable, RangeInvalid, Stat
 from shared.blobs.gathered import Gathered
 from shared.blobs.names import checked, checked_upload
-from shared.blobs.threads import Threads
+from shared.threads import Threads
 
 T = TypeVar("T")
 

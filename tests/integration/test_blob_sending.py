@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ import pytest
 import uvloop
 
 from services.registry.api import kernel
+from services.registry.api.sending import LARGE_AT_ONCE
+from services.registry.ranges import Span
+from shared.threads import Threads
 from tests.performance.load import Connection, must
 from tests.support.parts import bearer
 from tests.support.registry import ADA, NAME, RegistryClient, registry
 
 BLOB = os.urandom(20_000_000)
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {"asyncio": None, "uvloop": uvloop.new_event_loop}
+
+OF_ADA = f"Authorization: Bearer as:{ADA}\r\n"
 
 Test = Callable[[RegistryClient, str], Coroutine[Any, Any, None]]
 
@@ -79,7 +85,7 @@ def test_many_who_read_at_once_get_each_the_whole(on_a_loop: Callable[[Test], No
 def test_who_hangs_up_leaves_no_descriptor_behind(on_a_loop: Callable[[Test], None]) -> None:
     async def hang_up(oci: RegistryClient, path: str, after: int) -> None:
         _, writer = await asyncio.open_connection(oci.client.server.host, oci.client.server.port, limit=1024)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer as:{ADA}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{OF_ADA}\r\n".encode())
         await asyncio.sleep(after / 100)
         writer.transport.abort()
 
@@ -101,10 +107,62 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - not paths of ours
 
 
+def test_who_reads_slowly_gets_the_whole_and_keeps_no_thread(on_a_loop: Callable[[Test], None]) -> None:
+    async def read_late(oci: RegistryClient, path: str, after: float) -> None:
+        server = oci.client.server
+        reader, writer = await asyncio.open_connection(server.host, server.port, limit=4096)
+        for part in ("bytes=0-", "bytes=0-9"):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{OF_ADA}Range: {part}\r\n\r\n".encode())
+            await asyncio.sleep(after)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 206")
+            whole = BLOB if part == "bytes=0-" else BLOB[:10]
+            assert await reader.readexactly(len(whole)) == whole
+        writer.close()
+
+    async def test(oci: RegistryClient, path: str) -> None:
+        late = [asyncio.create_task(read_late(oci, path, 1.2)) for _ in range(2 * LARGE_AT_ONCE)]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(0.9):
+            await read_late(oci, path, 0.0)  # on the loop: all threads wait for others
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in late)
+        await asyncio.gather(*late)
+
+    on_a_loop(test)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_sending_that_is_called_off_ends_at_once_and_gives_its_thread_back(loop: str, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(BLOB)
+
+    async def main() -> None:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), "127.0.0.1")
+        client = socket.create_connection(server.sockets[0].getsockname())
+        writer, threads = await accepted, Threads(1, "test")
+        with client, (tmp_path / "blob").open("rb", buffering=0) as file:
+            sending = asyncio.create_task(
+                kernel.send_file(writer.transport, writer.drain, file, Span(0, len(BLOB)), threads)
+            )
+            await asyncio.sleep(0.1)
+            assert threads.free == 0
+            sending.cancel()
+            async with asyncio.timeout(0.3):
+                await asyncio.wait([sending])
+            assert (sending.cancelled(), threads.free) == (True, 1)
+        writer.transport.abort()
+        server.close()
+        threads.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(main())
+
+
 def test_answers_behind_one_another_do_not_mix(on_a_loop: Callable[[Test], None]) -> None:
     async def test(oci: RegistryClient, path: str) -> None:
         reader, writer = await asyncio.open_connection(oci.client.server.host, oci.client.server.port)
-        who = f"Host: x\r\nAuthorization: Bearer as:{ADA}\r\n\r\n"
+        who = f"Host: x\r\n{OF_ADA}\r\n"
         writer.write("".join(f"{verb} {path} HTTP/1.1\r\n{who}" for verb in ("GET", "HEAD", "GET", "HEAD")).encode())
         for body in (BLOB, b"", BLOB, b""):
             head = await reader.readuntil(b"\r\n\r\n")

@@ -7,10 +7,9 @@ from aiohttp import hdrs, web
 from services.registry import names
 from services.registry.api.asked import image, require_scope
 from services.registry.api.oci_errors import VERSION
-from services.registry.api.sending import send
+from services.registry.api.sending import Sending
 from services.registry.redirects import Redirects
 from services.registry.registry import Registry
-from shared.blobs import Blobs
 from shared.http.call import call_of
 
 
@@ -19,7 +18,7 @@ class BlobFace:
     """Answers for `/v2/NAME/blobs/DIGEST`."""
 
     registry: Registry
-    blobs: Blobs
+    sending: Sending
     redirects: Redirects
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -33,7 +32,7 @@ class BlobFace:
         headers = {**VERSION, "Docker-Content-Digest": held.digest}
         if request.method == "GET" and (address := await self.redirects.address(name, held)) is not None:
             return web.Response(status=307, headers={**headers, hdrs.LOCATION: address, hdrs.CACHE_CONTROL: "no-store"})
-        return await send(request, self.blobs, held, headers)
+        return await self.sending.send(request, held, headers)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Let the repository forget a blob that no manifest refers to."""

@@ -1,21 +1,35 @@
-"""Handing parts of files to the kernel, on any loop: the one that is fastest for small answers has no sendfile."""
+"""Handing parts of files to the kernel, on any loop: the one that is fastest for small answers has no sendfile.
+
+A large part begins on a thread that waits in the kernel itself: each wake-up of the event loop costs more there than
+all that is done about it, as what it needs is in no cache any more once megabytes have been sent. Who takes little in
+all that time is no reason to keep a thread: the event loop sends the rest.
+"""
 
 import asyncio
 import os
 import socket
+import struct
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from io import FileIO
 from typing import Final
 
+from services.registry.ranges import Span
+from shared.threads import Threads
+
 _AT_ONCE: Final = 4 * 1024 * 1024
 """Bytes that one call hands over at most, so that other clients have their turn."""
+_AT_ONCE_BY_THREAD: Final = 4 * _AT_ONCE
+"""The same for a thread, which keeps nobody waiting; but the processor's caches, too, are cold after each call."""
 _USUAL_LIMIT: Final = 64 * 1024
 _UNSENT: Final = 4 * 1024 * 1024
 """Unsent bytes of a connection beyond which it takes no more; that is about the kernel's own limit.
 
 It is called ready again only when less than half of them are left, so that each wake-up is worth more.
 """
+_PATIENCE: Final = 0.5
+"""Seconds for which a thread waits until a connection takes more, and for which one call may last to be worth it."""
 
 
 def takes_files(transport: asyncio.Transport) -> bool:
@@ -24,55 +38,102 @@ def takes_files(transport: asyncio.Transport) -> bool:
 
 
 async def send_file(
-    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: FileIO, start: int, size: int
+    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: FileIO, span: Span, threads: Threads
 ) -> None:
-    """Send `size` bytes of a file. Raises ConnectionError when the client has gone, or the file is too short.
+    """Send a part of a file. Raises ConnectionError when the client has gone, or the file is too short.
 
     `drain` waits until the transport may be written to again.
     """
     transport.set_write_buffer_limits(0)  # what was written before must have left
     try:
         await drain()
-        connection = transport.get_extra_info("socket")
-        with suppress(OSError):  # a kernel that does not know it wakes us more often
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        handover = _Handover(connection.fileno(), file, start, start + size)
-        try:
-            await handover.end
-        finally:
-            handover.close()
+        if transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
+            with suppress(OSError):  # a kernel that does not know it wakes us more often
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+            part = _Part(connection, file.fileno(), span)
+            if span.size > _AT_ONCE and threads.free:
+                await _on_a_thread(part, transport, threads)
+            if part.left:
+                await _on_the_loop(part)
     finally:
         transport.set_write_buffer_limits(_USUAL_LIMIT)
 
 
-class _Handover:
-    """One file on its way: whenever the connection takes more, it is given more, without a task in between."""
+class _Part:
+    """What is left to send of a file, and where it goes."""
 
-    def __init__(self, connection: int, file: FileIO, start: int, end: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._to = os.dup(connection)  # loops watch no descriptor that a transport has
-        self._file = file.fileno()
-        self._next, self._last = start, end
-        self.end: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(self._to, self._go_on)
+    def __init__(self, connection: socket.socket, file: int, span: Span) -> None:
+        self.connection = connection
+        self._file = file
+        self._next, self._end = span.start, span.end
 
-    def close(self) -> None:
-        """Wait for nothing any more."""
-        self._loop.remove_writer(self._to)
-        os.close(self._to)
+    @property
+    def left(self) -> int:
+        """Bytes that are not handed over yet."""
+        return self._end - self._next
 
-    def _go_on(self) -> None:
-        if self.end.done():
-            return
+    def hand_over(self, most: int = _AT_ONCE) -> None:
+        """Give the connection what it takes. Raises BlockingIOError where that is nothing, ConnectionError."""
+        sent = os.sendfile(self.connection.fileno(), self._file, self._next, min(self.left, most))
+        if not sent:
+            raise ConnectionAbortedError("the file ends too early: only the connection's end is left")
+        self._next += sent
+
+    def hand_over_while_it_is_taken(self) -> None:
+        """The same again and again on a connection that blocks, for as long as its client takes much at a time."""
+        quick = True
+        while self.left and quick:
+            began = time.monotonic()
+            try:
+                self.hand_over(_AT_ONCE_BY_THREAD)
+            except BlockingIOError:
+                return  # after all the patience that there was
+            quick = time.monotonic() - began < _PATIENCE
+
+
+async def _on_a_thread(part: _Part, transport: asyncio.Transport, threads: Threads) -> None:
+    # The loop must not read meanwhile: the descriptor is its own but for the number, and would block it, too.
+    reads = transport.is_reading()
+    transport.pause_reading()
+    patience = struct.pack("@ll", int(_PATIENCE), int(_PATIENCE % 1 * 1e6))
+    part.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+    os.set_blocking(part.connection.fileno(), True)
+    sending = asyncio.ensure_future(threads.run(part.hand_over_while_it_is_taken))
+    try:
+        await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            part.connection.shutdown(socket.SHUT_RDWR)  # the thread is woken, and the answer is cut off anyway
+        await asyncio.wait([sending])
+        raise
+    finally:
+        os.set_blocking(part.connection.fileno(), False)
+        if reads and not transport.is_closing():
+            transport.resume_reading()
+
+
+async def _on_the_loop(part: _Part) -> None:
+    """Whenever the connection takes more, it is given more, without a task in between."""
+    loop, to = asyncio.get_running_loop(), part.connection.fileno()
+    end: asyncio.Future[None] = loop.create_future()
+
+    def go_on() -> None:
         try:
-            sent = os.sendfile(self._to, self._file, self._next, min(self._last - self._next, _AT_ONCE))
+            part.hand_over()
         except BlockingIOError:
             return
         except OSError as error:
-            self.end.set_exception(error)
+            loop.remove_writer(to)
+            end.set_exception(error)
             return
-        self._next += sent
-        if not sent:
-            self.end.set_exception(ConnectionAbortedError("the file ends too early: only the connection's end is left"))
-        elif self._next == self._last:
-            self.end.set_result(None)
+        if not part.left:
+            loop.remove_writer(to)
+            end.set_result(None)
+
+    loop.add_writer(to, go_on)  # loops watch no descriptor that a transport has: this is another for the same
+    try:
+        await end
+    finally:
+        loop.remove_writer(to)

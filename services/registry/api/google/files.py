@@ -11,12 +11,11 @@ from services.registry.api.google.listing import Kind, Row, listed, wanted
 from services.registry.api.google.operations import Operations
 from services.registry.api.google.places import REPOSITORY, Places, digest_of, read, write
 from services.registry.api.google.shelves import FileShelf
-from services.registry.api.sending import send
+from services.registry.api.sending import Sending
 from services.registry.errors import BlobUnknown
 from services.registry.filing import ANY, Filing
 from services.registry.names import ImageName
 from services.registry.records import RepositoryRecord
-from shared.blobs import Blobs
 from shared.digest import Digest
 from shared.http.call import call_of
 from shared.http.errors import InvalidArgument
@@ -35,7 +34,7 @@ class FileFace:
     operations: Operations
     shelf: FileShelf
     filing: Filing
-    blobs: Blobs
+    sending: Sending
 
     def routes(self) -> list[Route]:
         """Its paths."""
@@ -74,7 +73,7 @@ class FileFace:
         registry = self.places.registry
         held = await registry.standard.blob(_any(record), _digest(request))
         await registry.downloads.require_blob(call_of(request), replace(_any(record), image=""), held)
-        return await send(request, self.blobs, held, {})
+        return await self.sending.send(request, held, {})
 
     async def patch(self, request: web.Request) -> web.Response:
         """Change a file's annotations."""

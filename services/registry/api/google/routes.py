@@ -17,24 +17,24 @@ from services.registry.api.google.shelves import AttachmentShelf, FileShelf
 from services.registry.api.google.tags import TagFace
 from services.registry.api.google.uploads import FILE, FileUploadFace
 from services.registry.api.google.versions import VersionFace
+from services.registry.api.sending import Sending
 from services.registry.attaching import Attaching
 from services.registry.attachments import Attachments
 from services.registry.filing import Filing
 from services.registry.project_settings import ProjectSettings
 from services.registry.registry import Registry
 from services.registry.rules import Rules
-from shared.blobs import Blobs
 from shared.http.iam import Guarded, Policies, iam_routes
 from shared.http.routes import Route
 
 
-def google_routes(registry: Registry, policies: Policies, blobs: Blobs, key: bytes) -> list[Route]:
+def google_routes(registry: Registry, policies: Policies, sending: Sending, key: bytes) -> list[Route]:
     """All routes, in an order in which none hides another; `key` signs names of operations and uploads' addresses."""
     places, standard = Places(registry), registry.standard
     contents = Contents(registry.store, registry.voice, standard.reading)
     steps = registry.repositories.steps
     annotating = Annotating(registry.store, steps, registry.voice)
-    attaching = Attaching(registry.store, standard.holdings, standard.pushing, blobs)
+    attaching = Attaching(registry.store, standard.holdings, standard.pushing, sending.blobs)
     attachments = Attachments(registry.store, standard.reading, attaching, standard.pushing)
     files, shelf = FileShelf(places), AttachmentShelf(places, attachments)
     filing = Filing(registry.store, steps, registry.uploads, registry.voice)
@@ -53,7 +53,7 @@ def google_routes(registry: Registry, policies: Policies, blobs: Blobs, key: byt
         *PackageFace(places, operations, contents, annotating, registry.repositories.emptying).routes(),
         *AttachmentFace(places, operations, shelf, attachments).routes(),
         *FileUploadFace(places, operations, files, filing, hmac.digest(key, b"files", "sha256")).routes(),
-        *FileFace(places, operations, files, filing, blobs).routes(),
+        *FileFace(places, operations, files, filing, sending).routes(),
     ]
 
 

@@ -24,6 +24,11 @@ class Threads:
         self._begun = 0
         self._under_way = 0
 
+    @property
+    def free(self) -> int:
+        """How many calls would begin at once."""
+        return max(0, self._most - self._under_way)
+
     async def run(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
         """Run `work` on a thread and return what it returned.
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.blobs.threads import Threads
+from shared.threads import Threads
 
 
 @pytest.fixture
