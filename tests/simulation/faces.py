@@ -1,17 +1,24 @@
 """The faces as a process of the simulation has them: memory versions behind a network that loses and delays."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.blobs import Blobs, BucketUnavailable
 from shared.bus import BusUnavailable, Message, Publisher
 from shared.state import Done, LaneEntry, Lease, Question, State, StateUnavailable, Step, Told
-from tests.simulation.loop import running_loop
-from tests.simulation.network import Lost, Network
+from tests.simulation.loop import SeededLoop, running_loop
+from tests.simulation.network import Lost, Network, Request, Server
 from tests.simulation.witness import Witness
 
 T = TypeVar("T")
+if TYPE_CHECKING:
+    from types import CoroutineType
+
+    Answered = CoroutineType[Any, Any, T]
+else:
+    Answered = Coroutine[Any, Any, T]
+"""What calling an `async def` gives. Faces hand on the coroutine of a question, and have none of their own."""
 
 DEADLINE = 5.0
 
@@ -19,38 +26,32 @@ DEADLINE = 5.0
 class SimulatedClock:
     """The loop's time; the wall clock of one process may be wrong."""
 
-    def __init__(self, epoch: float = 1_790_000_000.0) -> None:
+    def __init__(self, loop: SeededLoop, epoch: float = 1_790_000_000.0) -> None:
         self.epoch = epoch
+        self._loop = loop
 
     def now(self) -> float:
-        return self.epoch + running_loop().time()
+        return self.epoch + self._loop.time()
 
     def monotonic(self) -> float:
-        return running_loop().time()
+        return self._loop.time()
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Away:
-    """Whether a server can be reached."""
-
-    def __init__(self) -> None:
-        self.away = False
+    def sleep(self, seconds: float) -> Answered[None]:
+        return asyncio.sleep(seconds)
 
 
 class FarState:
     """State behind the network. Like the one in Valkey it sends a request again until the deadline."""
 
-    def __init__(self, inner: State, network: Network, server: Away, on_done: Callable[[Step], None]) -> None:
+    def __init__(self, inner: State, network: Network, server: Server, on_done: Callable[[Step], None]) -> None:
         """`on_done` is told each step at the moment at which it takes effect."""
         self._inner = inner
         self._network = network
         self._server = server
         self._on_done = on_done
 
-    async def apply(self, step: Step) -> Done:
-        return await self._ask(lambda: self._take_effect(step))
+    def apply(self, step: Step) -> Answered[Done]:
+        return self._ask(lambda: self._take_effect(step))
 
     async def _take_effect(self, step: Step) -> Done:
         done = await self._inner.apply(step)
@@ -58,42 +59,42 @@ class FarState:
             self._on_done(step)
         return done
 
-    async def value(self, key: str) -> str | None:
-        return await self._ask(lambda: self._inner.value(key))
+    def value(self, key: str) -> Answered[str | None]:
+        return self._ask(lambda: self._inner.value(key))
 
     def peek(self, key: str, told: Told, *, field: str = "", unless: str = "") -> bool:
         del key, told, field, unless
         return False
 
-    async def field(self, key: str, field: str) -> str | None:
-        return await self._ask(lambda: self._inner.field(key, field))
+    def field(self, key: str, field: str) -> Answered[str | None]:
+        return self._ask(lambda: self._inner.field(key, field))
 
-    async def fields(self, key: str, fields: Sequence[str]) -> list[str | None]:
-        return await self._ask(lambda: self._inner.fields(key, fields))
+    def fields(self, key: str, fields: Sequence[str]) -> Answered[list[str | None]]:
+        return self._ask(lambda: self._inner.fields(key, fields))
 
-    async def look(self, questions: Sequence[Question]) -> list[Any]:
-        return await self._ask(lambda: self._inner.look(questions))
+    def look(self, questions: Sequence[Question]) -> Answered[list[Any]]:
+        return self._ask(lambda: self._inner.look(questions))
 
-    async def record(self, key: str) -> dict[str, str]:
-        return await self._ask(lambda: self._inner.record(key))
+    def record(self, key: str) -> Answered[dict[str, str]]:
+        return self._ask(lambda: self._inner.record(key))
 
-    async def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> list[str]:
-        return await self._ask(lambda: self._inner.members(key, after=after, prefix=prefix, limit=limit))
+    def members(self, key: str, *, after: str = "", prefix: str = "", limit: int = 1000) -> Answered[list[str]]:
+        return self._ask(lambda: self._inner.members(key, after=after, prefix=prefix, limit=limit))
 
-    async def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> list[tuple[str, float]]:
-        return await self._ask(lambda: self._inner.ranked(key, low=low, high=high, limit=limit))
+    def ranked(self, key: str, *, low: float, high: float, limit: int = 1000) -> Answered[list[tuple[str, float]]]:
+        return self._ask(lambda: self._inner.ranked(key, low=low, high=high, limit=limit))
 
-    async def has_member(self, key: str, member: str) -> bool:
-        return await self._ask(lambda: self._inner.has_member(key, member))
+    def has_member(self, key: str, member: str) -> Answered[bool]:
+        return self._ask(lambda: self._inner.has_member(key, member))
 
-    async def size(self, key: str) -> int:
-        return await self._ask(lambda: self._inner.size(key))
+    def size(self, key: str) -> Answered[int]:
+        return self._ask(lambda: self._inner.size(key))
 
-    async def generation(self, partition: str, counter: str) -> int:
-        return await self._ask(lambda: self._inner.generation(partition, counter))
+    def generation(self, partition: str, counter: str) -> Answered[int]:
+        return self._ask(lambda: self._inner.generation(partition, counter))
 
-    async def busy_lanes(self) -> list[str]:
-        return await self._ask(self._inner.busy_lanes)
+    def busy_lanes(self) -> Answered[list[str]]:
+        return self._ask(self._inner.busy_lanes)
 
     async def woken(self) -> AsyncIterator[str]:
         async for lane in self._inner.woken():
@@ -103,38 +104,33 @@ class FarState:
     def heed(self, told: Callable[[str], None]) -> None:
         self._inner.heed(told)
 
-    async def listeners(self) -> int:
-        return await self._ask(self._inner.listeners)
+    def listeners(self) -> Answered[int]:
+        return self._ask(self._inner.listeners)
 
-    async def acquire(self, lane: str, token: str, seconds: float) -> bool:
-        return await self._ask(lambda: self._inner.acquire(lane, token, seconds))
+    def acquire(self, lane: str, token: str, seconds: float) -> Answered[bool]:
+        return self._ask(lambda: self._inner.acquire(lane, token, seconds))
 
-    async def release(self, lease: Lease) -> None:
-        await self._ask(lambda: self._inner.release(lease))
+    def release(self, lease: Lease) -> Answered[None]:
+        return self._ask(lambda: self._inner.release(lease))
 
-    async def entries(self, lane: str, limit: int) -> list[LaneEntry]:
-        return await self._ask(lambda: self._inner.entries(lane, limit))
+    def entries(self, lane: str, limit: int) -> Answered[list[LaneEntry]]:
+        return self._ask(lambda: self._inner.entries(lane, limit))
 
-    async def remove(self, lease: Lease, last: int) -> bool:
-        return await self._ask(lambda: self._inner.remove(lease, last))
+    def remove(self, lease: Lease, last: int) -> Answered[bool]:
+        return self._ask(lambda: self._inner.remove(lease, last))
 
-    async def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> list[LaneEntry] | None:
-        return await self._ask(lambda: self._inner.drain(lease, seconds, published, limit))
+    def drain(self, lease: Lease, seconds: float, published: int, limit: int) -> Answered[list[LaneEntry] | None]:
+        return self._ask(lambda: self._inner.drain(lease, seconds, published, limit))
 
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        deadline = running_loop().time() + DEADLINE
-        while running_loop().time() < deadline:
+    async def _ask(self, question: Request[T]) -> T:
+        loop = running_loop()
+        deadline = loop.time() + DEADLINE
+        while loop.time() < deadline:
             try:
-                return await self._network.send(lambda: self._answer(question))
+                return await self._network.send(question, self._server)
             except Lost:
                 await asyncio.sleep(0.05)
         raise StateUnavailable("no answer in time")
-
-    async def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
-        if self._server.away:
-            await asyncio.sleep(0.3)
-            raise Lost
-        return await question()
 
 
 class FarPublisher:
@@ -167,7 +163,7 @@ class FarBlobs:
     presigns = False
     least_chunk = 0
 
-    def __init__(self, inner: Blobs, network: Network, server: Away) -> None:
+    def __init__(self, inner: Blobs, network: Network, server: Server) -> None:
         self._inner = inner
         self._network = network
         self._server = server
@@ -193,49 +189,43 @@ class FarBlobs:
         for stat in await self._ask(lambda: _listed(self._inner.uploads())):
             yield stat
 
-    async def content(self, name: str, limit: int = 8 * 1024 * 1024) -> bytes:
-        return await self._ask(lambda: self._inner.content(name, limit))
+    def content(self, name: str, limit: int = 8 * 1024 * 1024) -> Answered[bytes]:
+        return self._ask(lambda: self._inner.content(name, limit))
 
-    async def stat(self, name: str) -> Any:
-        return await self._ask(lambda: self._inner.stat(name))
+    def stat(self, name: str) -> Answered[Any]:
+        return self._ask(lambda: self._inner.stat(name))
 
-    async def delete(self, name: str) -> None:
-        await self._ask(lambda: self._inner.delete(name))
+    def delete(self, name: str) -> Answered[None]:
+        return self._ask(lambda: self._inner.delete(name))
 
-    async def delete_all(self, names: Sequence[str]) -> None:
-        await self._ask(lambda: self._inner.delete_all(names))
+    def delete_all(self, names: Sequence[str]) -> Answered[None]:
+        return self._ask(lambda: self._inner.delete_all(names))
 
-    async def commit(self, upload: str, name: str, size: int | None = None) -> None:
-        await self._ask(lambda: self._inner.commit(upload, name, size))
+    def commit(self, upload: str, name: str, size: int | None = None) -> Answered[None]:
+        return self._ask(lambda: self._inner.commit(upload, name, size))
 
-    async def stage(self, upload: str) -> None:
-        await self._ask(lambda: self._inner.stage(upload))
+    def stage(self, upload: str) -> Answered[None]:
+        return self._ask(lambda: self._inner.stage(upload))
 
     async def append(self, upload: str, offset: int, body: AsyncIterable[bytes]) -> int:
         content = await _whole(body)
         return await self._ask(lambda: self._inner.append(upload, offset, _once(content)))
 
-    async def staged(self, upload: str) -> int:
-        return await self._ask(lambda: self._inner.staged(upload))
+    def staged(self, upload: str) -> Answered[int]:
+        return self._ask(lambda: self._inner.staged(upload))
 
-    async def abandon(self, upload: str) -> None:
-        await self._ask(lambda: self._inner.abandon(upload))
+    def abandon(self, upload: str) -> Answered[None]:
+        return self._ask(lambda: self._inner.abandon(upload))
 
     def __getattr__(self, name: str) -> Any:
         """Local things go straight through."""
         return getattr(self._inner, name)
 
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
+    async def _ask(self, question: Request[T]) -> T:
         try:
-            return await self._network.send(lambda: self._answer(question))
+            return await self._network.send(question, self._server)
         except Lost:
             raise BucketUnavailable("no answer in time") from None
-
-    async def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
-        if self._server.away:
-            await asyncio.sleep(0.3)
-            raise Lost
-        return await question()
 
 
 async def _whole(pieces: AsyncIterable[bytes]) -> bytes:

@@ -3,7 +3,9 @@
 A process is what dies at once: killed, its handles are dropped and its tasks stay frozen where they are, so that no
 `finally` runs, as after kill -9. A paused process stands still and then goes on as if nothing had been.
 
-This leans on private parts of asyncio (`_run_once`, `_ready`, `_stopping`, `Handle._context`); test_loop.py pins them.
+A seed takes thousands of steps, so a step is kept cheap: the loop has its own handles and does without what asyncio
+does for a loop of sockets. This leans on private parts of asyncio (`_run_once`, `_stopping`, `Handle._context` and what
+else a handle holds); test_loop.py pins them.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ class Process:
     dead: bool = False
     steps: int = 0
     paused_until: float = 0.0
-    held: list[asyncio.Handle] = field(default_factory=list[asyncio.Handle])
+    held: list["Turn"] = field(default_factory=list["Turn"])
     """What became ready while it stood still."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -47,6 +49,21 @@ class Process:
 CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("CURRENT", default=None)
 
 
+class Turn(asyncio.TimerHandle):
+    """A handle: what runs once, in its context. Cancelled, it still tells what it was."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: tuple[Any, ...], context: contextvars.Context | None) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._context = contextvars.copy_context() if context is None else context
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class SeededLoop(asyncio.BaseEventLoop):
     """The loop of one seed; used once."""
 
@@ -57,7 +74,9 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._over = False
         self._tasks: list[asyncio.Task[Any]] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._turns: list[Turn] = []
+        """What is ready, in no order."""
+        self._timers: list[tuple[float, int, Turn]] = []
         self._timed = 0
         self.steps = 0
         self.trace = 0
@@ -65,8 +84,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.breach: BaseException | None = None
         self.on_step: Callable[[Process], None] = lambda _: None
         """Called before each step of a process, which it may kill or pause."""
-        self._last: deque[tuple[float, Process | None, asyncio.Handle, int]] = deque(maxlen=50)
-        self.set_task_factory(self._keep)
+        self._last: deque[tuple[float, Process | None, Turn, int]] = deque(maxlen=50)
 
     def time(self) -> float:
         return self._now
@@ -80,8 +98,8 @@ class SeededLoop(asyncio.BaseEventLoop):
     def last_steps(self) -> list[str]:
         """What happened just before the end."""
         return [
-            f"{at:10.4f} {process.name if process else 'world':14} {_what(handle)} ({ready} ready)"
-            for at, process, handle, ready in self._last
+            f"{at:10.4f} {process.name if process else 'world':14} {_what(turn)} ({ready} ready)"
+            for at, process, turn, ready in self._last
         ]
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
@@ -95,10 +113,11 @@ class SeededLoop(asyncio.BaseEventLoop):
         if self.breach is not None:
             raise self.breach
 
-    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
-        if self._over:
-            return asyncio.Handle(callback, args, self, context)
-        return self._call_soon(callback, args, context)  # type: ignore[attr-defined]
+    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Turn:
+        turn = Turn(callback, args, context)
+        if not self._over:
+            self._turns.append(turn)
+        return turn
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -119,77 +138,85 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     _make_socket_transport = _make_datagram_transport = getaddrinfo = sock_connect = run_in_executor  # type: ignore[assignment]
 
-    def call_at(
-        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    def call_at(self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Turn:
+        turn = Turn(callback, args, context)
         self._timed += 1
-        heapq.heappush(self._timers, (when, self._timed, timer))
-        return timer
+        heapq.heappush(self._timers, (when, self._timed, turn))
+        return turn
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Turn:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def create_task(
+        self, coro: Any, *, name: object = "", context: contextvars.Context | None = None
+    ) -> asyncio.Task[Any]:
+        """Keeps it: else the garbage collector would close a dead process's tasks, and `finally` would run."""
+        task = asyncio.Task(coro, loop=self, name=str(name), context=context)
+        self._tasks.append(task)
+        return task
 
     def _run_once(self) -> None:
+        turns, draw = self._turns, self._schedule.random
         while not self._stopping:  # type: ignore[attr-defined]
-            handle = self._choose()
-            if handle is not None and not handle.cancelled():
-                self._step(handle)
+            ready = len(turns)
+            if not ready:
+                turn = self._wait()
+            elif ready == 1:
+                turn = turns.pop()
+            else:
+                choice = int(draw() * ready)
+                self.trace = hash((self.trace, choice, ready, self._now))
+                turns[choice], turns[-1] = turns[-1], turns[choice]
+                turn = turns.pop()
+            if turn is not None and not turn._cancelled:
+                self._step(turn)
 
-    def _step(self, handle: asyncio.Handle) -> None:
-        process = handle._context.get(CURRENT)  # type: ignore[attr-defined]
-        if process is not None and not self._may_step(process, handle):
+    def _step(self, turn: Turn) -> None:
+        context = turn._context
+        process = context.get(CURRENT)
+        if process is not None and not self._may_step(process, turn):
             return
         self.steps += 1
         if self.steps > self._most_steps:
             self.fail(Breach(f"no rest after {self.steps} steps"))
             return
-        self._last.append((self._now, process, handle, len(self._ready)))  # type: ignore[attr-defined]
-        handle._run()
+        self._last.append((self._now, process, turn, len(self._turns)))
+        try:
+            context.run(turn._callback, *turn._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio does
+            self.call_exception_handler({"exception": error})
 
-    def _choose(self) -> asyncio.Handle | None:
-        """One of the ready handles; when there is none, time goes on to the next timer."""
-        ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
-        if not ready:
-            return self._wait()
-        if len(ready) == 1:
-            return ready.pop()
-        choice = int(self._schedule.random() * len(ready))
-        self.trace = (self.trace * 1_000_003 + choice * 64 + len(ready) + int(self._now * 1e6)) % _PRIME
-        ready[choice], ready[-1] = ready[-1], ready[choice]
-        return ready.pop()
-
-    def _wait(self) -> asyncio.Handle | None:
+    def _wait(self) -> Turn | None:
+        """There is nothing ready: time goes on to the next timer."""
         if not self._timers:
             self.fail(Breach("nothing will ever happen again"))
             return None
-        when, _, timer = heapq.heappop(self._timers)
-        if not timer.cancelled():
-            self._now = max(self._now, when)
-        return timer
+        when, _, turn = heapq.heappop(self._timers)
+        if not turn._cancelled and when > self._now:
+            self._now = when
+        return turn
 
-    def _may_step(self, process: Process, handle: asyncio.Handle) -> bool:
+    def _may_step(self, process: Process, turn: Turn) -> bool:
         if not process.dead and process.paused_until <= self._now:
             process.steps += 1
             self.on_step(process)
         if process.dead:
             return False
         if process.paused_until > self._now:
-            self._hold(process, handle)
+            self._hold(process, turn)
             return False
         return True
 
-    def _hold(self, process: Process, handle: asyncio.Handle) -> None:
+    def _hold(self, process: Process, turn: Turn) -> None:
         if not process.held:
             self.call_at(process.paused_until, self._go_on, process, context=contextvars.Context())
-        process.held.append(handle)
+        process.held.append(turn)
 
     def _go_on(self, process: Process) -> None:
         held, process.held = process.held, []
-        self._ready.extend(held)  # type: ignore[attr-defined]
-
-    def _keep(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        """Strong references: else the garbage collector would close a dead process's tasks, and `finally` would run."""
-        task = asyncio.Task(coroutine, loop=loop, **more)
-        self._tasks.append(task)
-        return task
+        self._turns.extend(held)
 
     def _bury(self) -> None:
         """End all that is left, with no loop running that could hear of it."""
@@ -200,7 +227,7 @@ class SeededLoop(asyncio.BaseEventLoop):
                 if not task.done():
                     _close(task)
         self._tasks.clear()
-        self._ready.clear()  # type: ignore[attr-defined]
+        self._turns.clear()
         self._timers.clear()
         self.close()
 
@@ -213,8 +240,8 @@ def _close(task: "asyncio.Task[Any]") -> None:
             return
 
 
-def _what(handle: asyncio.Handle) -> str:
-    callback = handle._callback  # type: ignore[attr-defined]
+def _what(turn: Turn) -> str:
+    callback = turn._callback
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         return getattr(owner.get_coro(), "__qualname__", "?")

@@ -2,16 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tests.simulation.loop import in_the_world
 
 T = TypeVar("T")
+Request = Callable[[], Coroutine[Any, Any, T]]
+"""What a server does once it is asked."""
 
 PATIENCE = 0.5
 """Seconds after which an answer is taken for lost."""
+REFUSAL = 0.3
+"""Seconds after which it is plain that a server is away."""
 
 
 class Lost(Exception):
@@ -35,6 +39,13 @@ class Odds:
         self.lost_request = self.lost_answer = self.late = self.twice = self.lost_wake = 0.0
 
 
+class Server:
+    """What can be reached, or cannot."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+
 class Network:
     """Carries requests. What was sent happens, even when its sender dies."""
 
@@ -42,23 +53,25 @@ class Network:
         self._world = world
         self.odds = odds
 
-    async def send(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Let `request` happen and bring its answer, or raise Lost after a while."""
+    def send(self, request: Request[T], server: Server | None = None) -> "asyncio.Future[T]":
+        """Let `request` happen and bring its answer, or Lost after a while."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        loop.call_later(self._delay(), self._arrive, request, answer, context=in_the_world())
-        return await answer
+        loop.call_later(self._delay(), self._arrive, request, server, answer, context=in_the_world())
+        return answer
 
-    def _arrive(self, request: Callable[[], Awaitable[Any]], answer: "asyncio.Future[Any]") -> None:
+    def _arrive(self, request: Request[Any], server: Server | None, answer: "asyncio.Future[Any]") -> None:
         if self._world.random() < self.odds.lost_request:
             self._lose(answer)
+        elif server is not None and server.away:
+            asyncio.get_running_loop().call_later(REFUSAL, self._answer, answer, Lost())
         else:
-            self._happen(request().__await__(), answer)
+            self._happen(request(), answer)
 
-    def _happen(self, request: Generator[Any, Any, Any], answer: "asyncio.Future[Any]") -> None:
+    def _happen(self, request: Coroutine[Any, Any, Any], answer: "asyncio.Future[Any]") -> None:
         """Drive a request without a task of its own, for most are done in one go."""
         try:
-            waits_for = next(request)
+            waits_for = request.send(None)
         except StopIteration as done:
             self._answer(answer, done.value)
         except Exception as error:  # noqa: BLE001 - it is the asker's, whatever it is

@@ -15,11 +15,11 @@ def loop_of(seed: int = 1, steps: int = 10_000) -> SeededLoop:
 
 def test_what_the_loop_overrides_and_touches_is_still_there() -> None:
     plain = asyncio.BaseEventLoop()
-    for name in ("_run_once", "_ready", "_stopping", "_call_soon", "_timer_handle_cancelled"):
+    for name in ("_run_once", "_stopping"):
         assert hasattr(plain, name), name
-    handle = asyncio.Handle(print, (), plain, in_the_world())
+    handle = asyncio.TimerHandle(0.0, print, (1,), plain, in_the_world())
     assert len(handle._context) == 0  # type: ignore[attr-defined]
-    assert handle._callback is print  # type: ignore[attr-defined]
+    assert (handle._callback, handle._args, handle._cancelled) == (print, (1,), False)  # type: ignore[attr-defined]
     plain.close()
 
 

@@ -20,10 +20,10 @@ from shared.journal.memory import MemoryJournal, Pages
 from shared.relay import Relay
 from shared.state import LaneFull, Moved, State, StateUnavailable
 from shared.state.memory import MemoryState, MemoryStore
-from tests.simulation.faces import Away, FarBlobs, FarPublisher, FarState, SimulatedClock
+from tests.simulation.faces import FarBlobs, FarPublisher, FarState, SimulatedClock
 from tests.simulation.faults import SOUND, Fault
 from tests.simulation.loop import Breach, Process, SeededLoop, in_the_world
-from tests.simulation.network import Lost, Network
+from tests.simulation.network import Lost, Network, Server
 from tests.simulation.plan import LEAST_CRASHES, Blow, Plan
 from tests.simulation.witness import Witness
 from tests.support.clock import SeededIds
@@ -96,11 +96,11 @@ class World:
         self.loop = SeededLoop(random.Random(f"{seed} schedule"), troupe.most_steps)
         self.draw = random.Random(f"{seed} world")
         self.network = Network(self.draw, plan.odds)
-        self.clock = SimulatedClock()
+        self.clock = SimulatedClock(self.loop)
         self.ids = SeededIds(f"{seed} ids")
         self.store, self.bucket = MemoryStore(), MemoryBucket()
         self.broker = MemoryBroker(self.clock, weather=self.network, limits={"AUDIT": plan.stream_limit})
-        self.state_server, self.bucket_server = Away(), Away()
+        self.state_server, self.bucket_server = Server(), Server()
         self.witness = Witness(self.bucket, self.broker)
         self.replicas = {name: Replica(name) for name in troupe.replicas}
         self.blows = list(plan.blows)
@@ -177,7 +177,7 @@ class World:
         await asyncio.gather(relay.run(), faces.journal.run(), *(loop() for loop in loops))
 
     def _faces(self, replica: Replica) -> Faces:
-        clock = SimulatedClock(self.clock.epoch + self.plan.wall_jumps.get(replica.name, 0.0))
+        clock = SimulatedClock(self.loop, self.clock.epoch + self.plan.wall_jumps.get(replica.name, 0.0))
         memory = MemoryState(replica.service, self.clock.monotonic, self.store, self.plan.lane_limit)
         bus = MemoryBus(replica.service, clock, self.broker)
         journaled = FarPublisher(bus.publisher, self.network, self.witness.journaled, self.witness)
