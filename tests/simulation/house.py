@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from aiohttp import web_app
+
 from services.attestor.app import build as build_attestor
 from services.audit_log.app import build as build_audit_log
 from services.cleanup.app import build as build_cleanup
@@ -93,6 +95,11 @@ class House:
     async def judge(self, world: World) -> None:
         """Everything is as the acknowledged changes say."""
         await Oracle(world, self._client).judge()
+
+
+def leave() -> None:
+    """Let go of the applications, which aiohttp would keep for ever, and each of them its whole world."""
+    web_app._cached_build_middleware.cache_clear()
 
 
 def _parts(world: World, replica: Replica, faces: Faces, directory: Directory) -> Parts:

@@ -1,6 +1,7 @@
 """Small services with the real Step, Outbox, Relay and handlers: enough of each to break when the promise breaks."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from shared.blobs import Blobs
@@ -40,11 +41,11 @@ class Node:
     blobs: Blobs
     journal: Journal
 
-    @property
+    @cached_property
     def keys(self) -> Keys:
         return Keys(self.service)
 
-    @property
+    @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.service, self.clock)
 

@@ -8,7 +8,7 @@ often cleanup came round; decisions on admissions, which depend on what was know
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import orjson
@@ -46,7 +46,7 @@ class Oracle:
 
     def _unrest(self, project: str) -> bool:
         store = self._world.store
-        attestor = Keys("attestor")
+        attestor = _keys("attestor")
         due = store.values.get(attestor.of(project, "look_again"))
         return bool(due) or bool(_Registry(self._world, project).untidy)
 
@@ -72,7 +72,7 @@ class Oracle:
             answered = (decision.uid, decision.allowed)
             _expect(answered in told, f"{answered} was answered and not announced")
             if decision.allowed and decision.digest:
-                known = running.get(Keys("cleanup").of(decision.project, "running", "local", REPOSITORY), {})
+                known = running.get(_keys("cleanup").of(decision.project, "running", "local", REPOSITORY), {})
                 _expect(
                     f"{NAME}@{decision.digest}" in known, f"cleanup does not know that {decision.digest} was let in"
                 )
@@ -130,7 +130,7 @@ class _Registry:
     project: str
 
     def __post_init__(self) -> None:
-        self.layout = Layout(Keys("registry"))
+        self.layout = Layout(_keys("registry"))
         self.name = ImageName(self.project, REPOSITORY, NAME)  # type: ignore[arg-type]
 
     @cached_property
@@ -155,7 +155,7 @@ class _Registry:
     @property
     def untidy(self) -> list[str]:
         """What cleanup has yet to take: what has no tag, refers to nothing that is there and was let in nowhere."""
-        running = self.world.store.hashes.get(Keys("cleanup").of(self.project, "running", "local", REPOSITORY), {})
+        running = self.world.store.hashes.get(_keys("cleanup").of(self.project, "running", "local", REPOSITORY), {})
         versions = self.versions
         kept = {**self.tagged, **{member.rpartition("@")[2]: None for member in running}}
         return [digest for digest, facts in versions.items() if digest not in kept and facts["subject"] not in versions]
@@ -237,7 +237,7 @@ class _Consumers:
         _expect(now <= signed <= now | ever, f"{digest} is signed by {signed}, and {now} should")
 
     def _judge_scanner(self, digest: str, *, lives: bool) -> None:
-        key = Keys("scanner").of(self.project, "image", self._place(digest).id)
+        key = _keys("scanner").of(self.project, "image", self._place(digest).id)
         record = orjson.loads(self.world.store.values.get(key, "{}"))
         known = bool(record) and not record.get("deleted", False)
         _expect(known == lives, f"the scanner knows {digest} as {record}, it lives: {lives}")
@@ -287,7 +287,12 @@ class _Consumers:
         return Place(self.project, "local", REPOSITORY, NAME, digest)
 
     def _hash(self, service: str, *parts: str) -> dict[str, str]:
-        return self.world.store.hashes.get(Keys(service).of(self.project, *parts), {})
+        return self.world.store.hashes.get(_keys(service).of(self.project, *parts), {})
+
+
+@cache
+def _keys(service: str) -> Keys:
+    return Keys(service)
 
 
 def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition
