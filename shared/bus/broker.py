@@ -69,15 +69,12 @@ class Durable:
     async def next(self, clock: Clock) -> Delivery:
         """The next message that is due, whenever that may be."""
         while True:
-            change = self.bell.next_ring()
             if self._broker.away:
-                await change
-                continue
-            delivery = self._take()
-            if delivery is not None:
-                self.bell.ring()
+                await self.bell.next_ring()
+            elif (delivery := self._take()) is not None:
                 return delivery
-            await self._wait(change, clock)
+            else:
+                await self._wait(clock)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """The message is done with."""
@@ -117,9 +114,10 @@ class Durable:
             self._stream.messages.pop(number, None)
 
     def _put(self, number: int, seconds: float) -> None:
-        self._due[number] = self._broker.monotonic() + seconds
-        heapq.heappush(self._queue, (self._due[number], number))
-        self.bell.ring()
+        due = self._due[number] = self._broker.monotonic() + seconds
+        heapq.heappush(self._queue, (due, number))
+        if self._first() == (due, number):  # else whoever waits wakes for an earlier one, and looks again
+            self.bell.ring()
 
     def _first(self) -> tuple[float, int] | None:
         while self._queue:
@@ -141,8 +139,8 @@ class Durable:
         stored = self._stream.messages[number]
         return Delivery(number, Arrival(stored.subject, stored.content, self._deliveries[number]))
 
-    async def _wait(self, change: asyncio.Future[None], clock: Clock) -> None:
-        first = self._first()
+    async def _wait(self, clock: Clock) -> None:
+        change, first = self.bell.next_ring(), self._first()
         if first is None:
             await change
             return
