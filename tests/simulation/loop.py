@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import heapq
+import math
 import random
 import warnings
 from asyncio import events
@@ -35,6 +36,8 @@ class Process:
     name: str
     dead: bool = False
     steps: int = 0
+    alarm: float = math.inf
+    """From this step on the loop tells of each."""
     paused_until: float = 0.0
     held: list["Turn"] = field(default_factory=list["Turn"])
     """What became ready while it stood still."""
@@ -83,7 +86,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         """A checksum over every choice and its time: equal traces are equal runs."""
         self.breach: BaseException | None = None
         self.on_step: Callable[[Process], None] = lambda _: None
-        """Called before each step of a process, which it may kill or pause."""
+        """Called before steps of a process from its alarm on; it may kill or pause the process."""
         self._last: deque[tuple[float, Process | None, Turn, int]] = deque(maxlen=50)
 
     def time(self) -> float:
@@ -145,7 +148,13 @@ class SeededLoop(asyncio.BaseEventLoop):
         return turn
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Turn:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        turn = Turn(callback, args, context)
+        self._timed += 1
+        heapq.heappush(self._timers, (self._now + delay, self._timed, turn))
+        return turn
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)
 
     def create_task(
         self, coro: Any, *, name: object = "", context: contextvars.Context | None = None
@@ -201,6 +210,8 @@ class SeededLoop(asyncio.BaseEventLoop):
     def _may_step(self, process: Process, turn: Turn) -> bool:
         if not process.dead and process.paused_until <= self._now:
             process.steps += 1
+            if process.steps < process.alarm:
+                return True
             self.on_step(process)
         if process.dead:
             return False

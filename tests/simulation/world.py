@@ -6,6 +6,7 @@ ones.
 """
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -79,13 +80,31 @@ class Replica:
     def __init__(self, name: str) -> None:
         self.name = name
         self.service = name.rpartition("-")[0]
-        self.steps = 0
         self.process: Process | None = None
+        self._steps_before = 0
+        """Of processes that are dead."""
         self.part: Any = None
         """What answers calls."""
         self.died: asyncio.Future[None] | None = None
         self.pages = Pages()
         self.calls: dict[int, asyncio.Future[Any]] = {}
+
+    @property
+    def steps(self) -> int:
+        """How many its processes took."""
+        return self._steps_before + (self.process.steps if self.process else 0)
+
+    def begin(self) -> Process:
+        """Come to life, again."""
+        self._steps_before = self.steps
+        self.process = Process(self.name)
+        return self.process
+
+    def expect(self, blows: Sequence[Blow]) -> None:
+        """Have the loop tell when the next of them is due."""
+        if self.process is not None:
+            due = min((blow.step for blow in blows if blow.replica == self.name), default=math.inf)
+            self.process.alarm = due - self._steps_before
 
 
 class World:
@@ -160,7 +179,8 @@ class World:
     async def _keep_up(self, replica: Replica) -> None:
         while True:
             replica.died = self.loop.create_future()
-            process = replica.process = Process(replica.name)
+            process = replica.begin()
+            replica.expect(self.blows)
             process.spawn(self._watched(self._boot(replica)))
             await replica.died
             for answer in replica.calls.values():
@@ -202,12 +222,11 @@ class World:
 
     def _on_step(self, process: Process) -> None:
         replica = self.replicas[process.name]
-        replica.steps += 1
-        for blow in self.blows:
-            if blow.replica == process.name and replica.steps >= blow.step:
-                self.blows.remove(blow)
-                self._strike(replica, process, blow)
-                return
+        blow = next((each for each in self.blows if each.replica == replica.name and replica.steps >= each.step), None)
+        if blow is not None:
+            self.blows.remove(blow)
+            self._strike(replica, process, blow)
+        replica.expect(self.blows)
 
     def _strike(self, replica: Replica, process: Process, blow: Blow) -> None:
         if blow.seconds:
@@ -219,6 +238,11 @@ class World:
         self.counts["crashes"] += 1
         assert replica.died is not None
         replica.died.set_result(None)
+
+    def _plan_blows(self, blows: Sequence[Blow]) -> None:
+        self.blows = list(blows)
+        for replica in self.replicas.values():
+            replica.expect(self.blows)
 
     # The storm and its end.
 
@@ -234,13 +258,13 @@ class World:
         """Crashes that did not come true yet come within the next steps."""
         if not self.plan.blows:
             return
-        self.blows = [Blow(blow.replica, 0) for blow in self.blows if not blow.seconds]
+        self._plan_blows([Blow(blow.replica, 0) for blow in self.blows if not blow.seconds])
         while self.blows:
             await asyncio.sleep(0.5)
         assert self.counts["crashes"] >= LEAST_CRASHES
 
     def _end_the_storm(self) -> None:
-        self.blows.clear()
+        self._plan_blows([])
         self.network.odds.calm()
 
     async def _rest(self) -> None:
