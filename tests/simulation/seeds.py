@@ -30,7 +30,7 @@ from tests.simulation.world import World
 PROCESSES = 2
 SETS = 20
 """How many sets of changes there are; the storm is another one for every seed."""
-HOUSE_SETS = 12
+HOUSE_SETS = 10
 """The same for the real services, whose calm runs take longer."""
 SERVICES = "services"
 """In a fault's place: the real services, as they are; `services: FAULT` with one planted."""

@@ -24,7 +24,7 @@ from tests.simulation.plan import CHANGES, LEAST_CRASHES
 from tests.simulation.seeds import PROCESSES, SERVICES, run_seeds, told
 
 ROOT = Path(__file__).parents[2]
-SEEDS = {SOUND.name: 2000, SERVICES: 120}
+SEEDS = {SOUND.name: 2000, SERVICES: 100}
 """How many there are when nobody chooses: with models, and with the real services."""
 
 
