@@ -8,6 +8,7 @@ from typing import Any
 from services.registry.acts import Steps
 from services.registry.api.blobs import BlobFace
 from services.registry.api.google.routes import google_routes
+from services.registry.api.kernel import Kernel
 from services.registry.api.lists import ListFace
 from services.registry.api.manifests import ManifestFace
 from services.registry.api.oci import OciFaces, oci_routes
@@ -92,7 +93,7 @@ def _service(parts: Parts, registry: Registry, policies: Policies, mounts: Mount
     settings = registry.settings
     key = _upload_key(parts, settings)
     redirects = Redirects(registry.store, parts.blobs, settings.redirect, settings.redirect_seconds)
-    sending = Sending(parts.blobs)
+    sending = Sending(parts.blobs, Kernel(parts.clock.monotonic))
     faces = OciFaces(
         ManifestFace(registry),
         BlobFace(registry, sending, redirects),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 import uvloop
 
 from services.registry.api import kernel
-from services.registry.api.sending import LARGE_AT_ONCE
 from services.registry.ranges import Span
 from shared.threads import Threads
 from tests.performance.load import Connection, must
@@ -121,7 +121,7 @@ def test_who_reads_slowly_gets_the_whole_and_keeps_no_thread(on_a_loop: Callable
         writer.close()
 
     async def test(oci: RegistryClient, path: str) -> None:
-        late = [asyncio.create_task(read_late(oci, path, 1.2)) for _ in range(2 * LARGE_AT_ONCE)]
+        late = [asyncio.create_task(read_late(oci, path, 1.2)) for _ in range(32)]
         await asyncio.sleep(0.2)
         async with asyncio.timeout(0.9):
             await read_late(oci, path, 0.0)  # on the loop: all threads wait for others
@@ -143,7 +143,7 @@ def test_a_sending_that_is_called_off_ends_at_once_and_gives_its_thread_back(loo
         writer, threads = await accepted, Threads(1, "test")
         with client, (tmp_path / "blob").open("rb", buffering=0) as file:
             sending = asyncio.create_task(
-                kernel.send_file(writer.transport, writer.drain, file, Span(0, len(BLOB)), threads)
+                kernel.Kernel(time.monotonic, threads).send(writer.transport, writer.drain, file, Span(0, len(BLOB)))
             )
             await asyncio.sleep(0.1)
             assert threads.free == 0

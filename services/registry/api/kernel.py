@@ -9,9 +9,9 @@ import asyncio
 import os
 import socket
 import struct
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from io import FileIO
 from typing import Final
 
@@ -28,6 +28,8 @@ _UNSENT: Final = 4 * 1024 * 1024
 
 It is called ready again only when less than half of them are left, so that each wake-up is worth more.
 """
+_LARGE_AT_ONCE: Final = 16
+"""Threads: large parts that come while all are busy are sent by the event loop alone."""
 _PATIENCE: Final = 0.5
 """Seconds for which a thread waits until a connection takes more, and for which one call may last to be worth it."""
 
@@ -37,28 +39,52 @@ def takes_files(transport: asyncio.Transport) -> bool:
     return transport.get_extra_info("sslcontext") is None and transport.get_extra_info("socket") is not None
 
 
-async def send_file(
-    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: FileIO, span: Span, threads: Threads
-) -> None:
-    """Send a part of a file. Raises ConnectionError when the client has gone, or the file is too short.
+@dataclass(frozen=True)
+class Kernel:
+    """Sends parts of files."""
 
-    `drain` waits until the transport may be written to again.
-    """
-    transport.set_write_buffer_limits(0)  # what was written before must have left
-    try:
-        await drain()
-        if transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
-            with suppress(OSError):  # a kernel that does not know it wakes us more often
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-            part = _Part(connection, file.fileno(), span)
-            if span.size > _AT_ONCE and threads.free:
-                await _on_a_thread(part, transport, threads)
-            if part.left:
-                await _on_the_loop(part)
-    finally:
-        transport.set_write_buffer_limits(_USUAL_LIMIT)
+    monotonic: Callable[[], float]
+    threads: Threads = field(default_factory=lambda: Threads(_LARGE_AT_ONCE, "sending"))
+
+    async def send(
+        self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], file: FileIO, span: Span
+    ) -> None:
+        """Send a part of a file. Raises ConnectionError when the client has gone, or the file is too short.
+
+        `drain` waits until the transport may be written to again.
+        """
+        transport.set_write_buffer_limits(0)  # what was written before must have left
+        try:
+            await drain()
+            if transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+            with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
+                with suppress(OSError):  # a kernel that does not know it wakes us more often
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+                part = _Part(connection, file.fileno(), span)
+                if span.size > _AT_ONCE and self.threads.free:
+                    await self._on_a_thread(part, transport)
+                if part.left:
+                    await _on_the_loop(part)
+        finally:
+            transport.set_write_buffer_limits(_USUAL_LIMIT)
+
+    async def _on_a_thread(self, part: "_Part", transport: asyncio.Transport) -> None:
+        # The loop must not read meanwhile: the descriptor is its own but for the number, and would block it, too.
+        reads = transport.is_reading()
+        transport.pause_reading()
+        part.block_for(_PATIENCE)
+        sending = asyncio.ensure_future(self.threads.run(lambda: part.hand_over_while_it_is_taken(self.monotonic)))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            part.hang_up()  # the thread is woken, and the answer is cut off anyway
+            await asyncio.gather(sending, return_exceptions=True)
+            raise
+        finally:
+            part.block_no_more()
+            if reads and not transport.is_closing():
+                transport.resume_reading()
 
 
 class _Part:
@@ -81,37 +107,31 @@ class _Part:
             raise ConnectionAbortedError("the file ends too early: only the connection's end is left")
         self._next += sent
 
-    def hand_over_while_it_is_taken(self) -> None:
+    def block_for(self, seconds: float) -> None:
+        """Let calls wait so long until the connection takes more."""
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self.connection.setblocking(True)  # noqa: FBT003 - its only parameter
+
+    def block_no_more(self) -> None:
+        """Be for the loop again."""
+        self.connection.setblocking(False)  # noqa: FBT003 - its only parameter
+
+    def hang_up(self) -> None:
+        """End the connection, for whoever waits for it, too."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def hand_over_while_it_is_taken(self, monotonic: Callable[[], float]) -> None:
         """The same again and again on a connection that blocks, for as long as its client takes much at a time."""
         quick = True
         while self.left and quick:
-            began = time.monotonic()
+            began = monotonic()
             try:
                 self.hand_over(_AT_ONCE_BY_THREAD)
             except BlockingIOError:
                 return  # after all the patience that there was
-            quick = time.monotonic() - began < _PATIENCE
-
-
-async def _on_a_thread(part: _Part, transport: asyncio.Transport, threads: Threads) -> None:
-    # The loop must not read meanwhile: the descriptor is its own but for the number, and would block it, too.
-    reads = transport.is_reading()
-    transport.pause_reading()
-    patience = struct.pack("@ll", int(_PATIENCE), int(_PATIENCE % 1 * 1e6))
-    part.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-    os.set_blocking(part.connection.fileno(), True)
-    sending = asyncio.ensure_future(threads.run(part.hand_over_while_it_is_taken))
-    try:
-        await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            part.connection.shutdown(socket.SHUT_RDWR)  # the thread is woken, and the answer is cut off anyway
-        await asyncio.wait([sending])
-        raise
-    finally:
-        os.set_blocking(part.connection.fileno(), False)
-        if reads and not transport.is_closing():
-            transport.resume_reading()
+            quick = monotonic() - began < _PATIENCE
 
 
 async def _on_the_loop(part: _Part) -> None:

@@ -4,23 +4,19 @@ A small one leaves with its head in one piece: each call to the kernel costs mor
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from aiohttp import hdrs, web
 
-from services.registry.api.kernel import send_file, takes_files
+from services.registry.api.kernel import Kernel, takes_files
 from services.registry.holdings import Held
 from services.registry.ranges import Span, Unsatisfiable, asked
 from shared.blobs import BlobMissing, Blobs
 from shared.http.errors import Unavailable
 from shared.http.shortcuts import LARGEST_ANSWER
-from shared.threads import Threads
-
-LARGE_AT_ONCE: Final = 16
-"""Large blobs that threads send beside each other; those that come later are sent by the event loop alone."""
 
 _BYTES: Final = "application/octet-stream"
 _GONE: Final = "the bucket does not have this blob"
@@ -31,7 +27,7 @@ class Sending:
     """Sends the blobs of a bucket."""
 
     blobs: Blobs
-    threads: Threads = field(default_factory=lambda: Threads(LARGE_AT_ONCE, "sending"))
+    kernel: Kernel
 
     async def send(self, request: web.Request, held: Held, headers: dict[str, str]) -> web.StreamResponse:
         """Answer with the blob, or with the part of it that the request asks for."""
@@ -77,7 +73,7 @@ class Sending:
             transport = request.transport
             if transport is None:
                 raise ConnectionResetError("the client has gone")
-            await send_file(transport, request.writer.drain, file, span, self.threads)
+            await self.kernel.send(transport, request.writer.drain, file, span)
             await response.write_eof()
         return response
 
@@ -101,7 +97,7 @@ class Sending:
 
     async def close(self) -> None:
         """End the threads."""
-        self.threads.close()
+        self.kernel.threads.close()
 
 
 def _span(request: web.Request, size: int, tag: str) -> Span | None:
