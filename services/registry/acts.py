@@ -58,10 +58,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a step checks and writes beside what it is made for."""
+    """What a step checks, writes and says beside what it is made for."""
 
     checks: Sequence[Check] = ()
     writes: Sequence[Write] = ()
+    events: Sequence[Event] = ()
 
 
 NOTHING = Beside()

@@ -13,7 +13,7 @@ from services.registry import media_types
 from services.registry.acts import Act
 from services.registry.errors import ManifestUnknown
 from services.registry.hashing import Running, verified
-from services.registry.holdings import Holdings
+from services.registry.holdings import Arrival, Holdings
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName
 from services.registry.pushing import Pushing
@@ -97,7 +97,7 @@ class Attaching:
         """Let the repository hold the config of every referrer."""
         config = Digest.of(_EMPTY)
         await self.blobs.put(blob_object(name.project, config), _EMPTY)
-        await self.holdings.keep(name, config, len(_EMPTY), act.part("config"), ATTACH, free=True)
+        await self.holdings.keep(Arrival(name, config, len(_EMPTY), free=True), act.part("config"), ATTACH)
 
     async def _layer(self, name: ImageName, stored: str, act: Act) -> tuple[Digest, int]:
         running, theirs = Running.begun("sha256"), await Buckets(self.blobs, self.elsewhere).having(stored)
@@ -107,7 +107,7 @@ class Attaching:
         if not await self.holdings.holds(name.project, name.repository, layer):
             async with aclosing(verified(theirs.read(stored), layer, None)) as pieces:
                 await self.blobs.put(blob_object(name.project, layer), pieces)
-            await self.holdings.keep(name, layer, running.offset, act.part("layer"), ATTACH, free=True)
+            await self.holdings.keep(Arrival(name, layer, running.offset, free=True), act.part("layer"), ATTACH)
         return layer, running.offset
 
 

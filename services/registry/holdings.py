@@ -6,13 +6,12 @@ that, once no repository of the project has held them for a while.
 
 from dataclasses import dataclass
 
-from services.registry.acts import Act, Change, Deed, Steps
+from services.registry.acts import NOTHING, Act, Change, Deed, Steps
 from services.registry.download_rules import FIELD
 from services.registry.errors import BlobUnknown, NameUnknown, QuotaExceeded, StillHeld, UploadUnknown
 from services.registry.layout import BLOBS
-from services.registry.ledger import GONE, UNLIMITED, Ledger, loose
+from services.registry.ledger import GONE, UNLIMITED, Ledger, Limits, loose
 from services.registry.names import ImageName
-from services.registry.nearing import NOT_NEAR
 from services.registry.quotas import Quotas
 from services.registry.store import Store
 from services.registry.voice import Voice
@@ -52,6 +51,21 @@ class Held:
     """Its name in the bucket."""
     rules: str | None = None
     """The repository's rules for downloads, where they were read along."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A blob whose bytes are durable, for a repository to hold, and what is known of that."""
+
+    name: ImageName
+    digest: Digest
+    size: int
+    life: str = ""
+    """The repository's, as somebody read it: then nothing is asked, for most blobs are new, and the step checks all."""
+    unless: str = ""
+    """A key under which there is a value once the upload is cancelled."""
+    free: bool = False
+    """Counted, and no quota refuses it."""
 
 
 @dataclass(frozen=True)
@@ -118,57 +132,49 @@ class Holdings:
         """Whether a repository holds a blob."""
         return await self.store.blob_size(project, repository, digest) is not None
 
-    async def keep(  # noqa: PLR0913 - what is kept, who does it, and what is known already
-        self,
-        name: ImageName,
-        digest: Digest,
-        size: int,
-        act: Act,
-        method: str,
-        *,
-        life: str = "",
-        unless: str = "",
-        free: bool = False,
-    ) -> None:
+    async def keep(self, blob: Arrival, act: Act, method: str) -> None:
         """Let the repository hold a blob whose bytes are durable already; one that it holds stays as it is.
 
-        With `life`, as somebody read it, nothing is asked first: most blobs are new, and the step checks all of it.
-        What is `free` is counted, and no quota refuses it. Raises NameUnknown where the repository is gone,
-        UploadUnknown where there is a value under the key `unless`, QuotaExceeded, and Unavailable where the bytes were
-        cleared since they were stored.
+        Raises NameUnknown where the repository is gone, UploadUnknown where the upload was cancelled, QuotaExceeded,
+        and Unavailable where the bytes were cleared since they were stored.
         """
-        place = (name.project, name.repository)
-        limits = UNLIMITED if free else await self.quotas.of(*place)
-        guesses = [_Found(life)] if life else []
+        limits = UNLIMITED if blob.free else await self.quotas.of(blob.name.project, blob.name.repository)
+        guesses = [_Found(blob.life)] if blob.life else []
 
         async def decide() -> Change | None:
-            found = guesses.pop() if guesses else await self._found(name, digest, unless)
+            found = guesses.pop() if guesses else await self._found(blob)
             if found is None:
                 return None
-            if found.fresh and limits.any:
-                await self._require_room(name, digest, size)
-            near = await self.quotas.nearing.of(limits, *place, size, fresh=found.fresh) if limits.any else NOT_NEAR
-            deed = Deed(method, self._resource(name, digest), PUSH, {"digest": digest, "size": size})
-            return Change(
-                name.project,
-                name.repository,
-                checks=(
-                    self._alive(name, found.life),
-                    FieldIs(self._key(name), digest, None),
-                    self.ledger.there(name.project, digest, mark=found.mark),
-                    *self.ledger.within(limits, *place, size),
-                    *((ValueIs(unless, None),) if unless else ()),
-                    *near.checks,
-                ),
-                writes=[
-                    *self.writes(name, digest, size),
-                    *self._unmark(name.project, digest, found.mark),
-                    *near.writes,
-                ],
-                events=[*act.witness(deed), *near.events],
+            deed = Deed(
+                method, self._resource(blob.name, blob.digest), PUSH, {"digest": blob.digest, "size": blob.size}
             )
+            return await self._kept(blob, found, limits, act, deed)
 
         await self.steps.make(act, decide)
+
+    async def _kept(self, blob: Arrival, found: "_Found", limits: Limits, act: Act, deed: Deed) -> Change:
+        name, digest, size, unless = blob.name, blob.digest, blob.size, blob.unless
+        place = (name.project, name.repository)
+        if found.fresh and limits.any:
+            await self._require_room(name, digest, size)
+        near = await self.quotas.nearing.of(limits, *place, size, fresh=found.fresh) if limits.any else NOTHING
+        return Change(
+            *place,
+            checks=(
+                self._alive(name, found.life),
+                FieldIs(self._key(name), digest, None),
+                self.ledger.there(name.project, digest, mark=found.mark),
+                *self.ledger.within(limits, *place, size),
+                *((ValueIs(unless, None),) if unless else ()),
+                *near.checks,
+            ),
+            writes=[
+                *self.writes(name, digest, size),
+                *self._unmark(name.project, digest, found.mark),
+                *near.writes,
+            ],
+            events=[*act.witness(deed), *near.events],
+        )
 
     async def _require_room(self, name: ImageName, digest: Digest, size: int) -> None:
         """Bytes that are stored in vain are cleared soon."""
@@ -180,8 +186,9 @@ class Holdings:
             await self.store.state.apply(Step(partition_of(name.project), request, (), (unused,)))
             raise
 
-    async def _found(self, name: ImageName, digest: Digest, unless: str) -> "_Found | None":
+    async def _found(self, blob: Arrival) -> "_Found | None":
         """None where the repository holds the blob already, and goes on to."""
+        name, digest, unless = blob.name, blob.digest, blob.unless
         life = await self.store.life(name.project, name.repository)
         if life is None:
             raise NameUnknown(f"there is no repository {name.project}/{name.repository}")

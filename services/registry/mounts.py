@@ -10,7 +10,7 @@ from services.registry.acts import Act
 from services.registry.downloads import Downloads
 from services.registry.errors import NameInvalid
 from services.registry.hashing import verified
-from services.registry.holdings import Holdings
+from services.registry.holdings import Arrival, Holdings
 from services.registry.names import ImageName
 from services.registry.store import Store
 from services.registry.voice import Voice
@@ -49,7 +49,7 @@ class Mounts:
         if size is None:
             return False
         try:
-            await self.holdings.keep(name, digest, size, act.part("mount"), MOUNT)
+            await self.holdings.keep(Arrival(name, digest, size), act.part("mount"), MOUNT)
         except Unavailable:
             return False  # cleared in this moment
         return True

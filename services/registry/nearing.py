@@ -5,10 +5,10 @@ near a quota, the numbers are read anew. So nothing is asked of most pushes, and
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.registry.acts import NOTHING, Beside
 from services.registry.layout import ALL
 from services.registry.ledger import Limits
 from services.registry.store import Store
@@ -22,18 +22,6 @@ _MOST = 4096
 
 
 @dataclass(frozen=True)
-class Near:
-    """What a step that counts bytes does besides."""
-
-    checks: Sequence[Check] = ()
-    writes: Sequence[Write] = ()
-    events: Sequence[Event] = ()
-
-
-NOT_NEAR = Near()
-
-
-@dataclass(frozen=True)
 class Nearing:
     """Knows the lines."""
 
@@ -42,16 +30,16 @@ class Nearing:
     above: OrderedDict[tuple[str, str], int] = field(default_factory=OrderedDict[tuple[str, str], int])
     """Lines that were crossed when it was last looked; most quotas are below all lines, and are not in it."""
 
-    async def of(self, limits: Limits, project: str, repository: str, size: int, *, fresh: bool) -> Near:
+    async def of(self, limits: Limits, project: str, repository: str, size: int, *, fresh: bool) -> Beside:
         """What belongs into a step that counts `size` bytes more; `fresh` where such a step has just failed."""
         quotas = {place: limit for place, limit in ((repository, limits.repository), (ALL, limits.project)) if limit}
         if not fresh and not any((project, place) in self.above for place in quotas):
-            return Near(
+            return Beside(
                 [check for place, limit in quotas.items() for check in self._below(project, place, limit, size)]
             )
         layout, fields = self.store.layout, tuple(quotas)
         if not fields:
-            return NOT_NEAR
+            return NOTHING
         used, said = await self.store.state.look(
             (FieldsOf(layout.sizes(project), fields), FieldsOf(layout.neared(project), fields))
         )
@@ -66,7 +54,7 @@ class Nearing:
                 writes.append(self._said(project, place, crossing.after))
             if crossing.upwards:
                 events.append(self._near(project, place, crossing))
-        return Near(checks, writes, events)
+        return Beside(checks, writes, events)
 
     def _below(self, project: str, place: str, limit: int, size: int) -> list[Check]:
         layout, first = self.store.layout, _bytes(limit, LINES[0])

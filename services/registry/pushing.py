@@ -13,7 +13,6 @@ from services.registry.layout import MANIFESTS, Layout
 from services.registry.ledger import GOING, UNLIMITED, Ledger, Limits
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Tag
-from services.registry.nearing import NOT_NEAR, Near
 from services.registry.platforms import Platforms
 from services.registry.quotas import Quotas
 from services.registry.records import Facts, Pointer, attachment_id
@@ -104,13 +103,13 @@ class Pushing:
             # The step checks all of it again: only where somebody was faster is it looked for once more.
             again = not found
             before = found.pop() if found else await self._found_again(name, manifest, tags, limits)
-            near = NOT_NEAR
+            near = NOTHING
             if limits.any and before.known is None:
                 near = await self.quotas.nearing.of(limits, name.project, name.repository, facts.size, fresh=again)
             now = rfc3339(self.steps.clock.now())
             shelf = _Shelf(self.store.layout, self.ledger, name, manifest, facts, before, limits, now)
             events = self._events(shelf, tags, act) if instead is None else instead
-            return self._change(shelf, tags, [*events, *near.events], [beside, near])
+            return self._change(shelf, tags, events, (beside, near))
 
         await self.steps.make(act, decide)
 
@@ -168,7 +167,7 @@ class Pushing:
         await self.blobs.put(stored, manifest.content)
 
     def _change(
-        self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event], besides: Sequence[Beside | Near]
+        self, shelf: "_Shelf", tags: Sequence[Tag], events: Sequence[Event], besides: Sequence[Beside]
     ) -> Change:
         name = shelf.name
         writes = [*shelf.version()]
@@ -176,7 +175,8 @@ class Pushing:
             writes += shelf.tag(tag, pointer)
         checks = [*shelf.checks(tags), *(check for beside in besides for check in beside.checks)]
         writes += [write for beside in besides for write in beside.writes]
-        return Change(name.project, name.repository, checks=checks, writes=writes, events=events)
+        said = [*events, *(event for beside in besides for event in beside.events)]
+        return Change(name.project, name.repository, checks=checks, writes=writes, events=said)
 
     def _events(self, shelf: "_Shelf", tags: Sequence[Tag], act: Act) -> list[Event]:
         name, manifest, before = shelf.name, shelf.manifest, shelf.before

@@ -7,7 +7,7 @@ from typing import Protocol
 from services.registry.acts import Act
 from services.registry.cascading import ALONE, Cascading, Reach
 from services.registry.deletion import Deletion
-from services.registry.holdings import Held, Holdings
+from services.registry.holdings import Arrival, Held, Holdings
 from services.registry.manifests import Manifest
 from services.registry.names import ImageName, Reference, Tag
 from services.registry.pushing import Pushing
@@ -110,7 +110,7 @@ class Standard:
 
     async def hold(self, name: ImageName, digest: Digest, size: int, act: Act, method: str) -> None:
         """Hold a blob."""
-        await self.holdings.keep(name, digest, size, act, method)
+        await self.holdings.keep(Arrival(name, digest, size), act, method)
 
     async def untag(self, name: ImageName, tag: Tag, act: Act) -> None:
         """Lose a tag."""

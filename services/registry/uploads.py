@@ -20,7 +20,7 @@ from services.registry.errors import (
     UploadUnknown,
 )
 from services.registry.hashing import Hashes, Running, hashed, verified
-from services.registry.holdings import Holdings
+from services.registry.holdings import Arrival, Holdings
 from services.registry.names import ImageName
 from services.registry.ranges import Span
 from services.registry.resending import behind, not_twice
@@ -82,7 +82,7 @@ class Uploads:
     async def whole(self, name: ImageName, digest: Digest, body: Body, act: Act, life: str = "") -> None:
         """Take a blob that comes in one request; raises DigestInvalid, SizeInvalid, UploadTooLarge, QuotaExceeded."""
         size = await self._stored(name, digest, await self._roomy(name, body, digest=digest))
-        await self.holdings.keep(name, digest, size, act, FINISH, life=life)
+        await self.holdings.keep(Arrival(name, digest, size, life), act, FINISH)
 
     async def _stored(self, name: ImageName, digest: Digest, body: Body) -> int:
         self._refuse_too_large(body.size or 0)
@@ -220,8 +220,8 @@ class Uploads:
         return None, replace(body, pieces=_again(content, _nothing()))
 
     async def _keep(self, session: Session, digest: Digest, size: int, act: Act) -> None:
-        unless = self._cancelled(session)
-        await self.holdings.keep(session.name, digest, size, act, FINISH, life=session.life, unless=unless)
+        blob = Arrival(session.name, digest, size, session.life, unless=self._cancelled(session))
+        await self.holdings.keep(blob, act, FINISH)
 
     async def cancel(self, session: Session) -> None:
         """Forget an upload and its bytes. Its address still opens: what remembers the cancellation lives as long."""

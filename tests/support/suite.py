@@ -31,6 +31,7 @@ class Suite:
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
     seconds: float = 0.0
     """How long the last start took until everything was ready."""
+    _token: str = field(default="", repr=False)
 
     def start(self) -> "Suite":
         """Start it and wait until every service is ready."""
@@ -110,8 +111,10 @@ class Suite:
         return dict(line.split("=", 1) for line in lines.split("\0") if "=" in line)
 
     def token(self) -> str:
-        """An access token of the administrator."""
-        return self.entrepot("token").stdout.strip()
+        """An access token of the administrator, fetched once: it lives for an hour, which no test takes."""
+        if not self._token:
+            self._token = self.entrepot("token").stdout.strip()
+        return self._token
 
     def call(self, service: str, path: str, body: Any = None, verb: str = "") -> Any:
         """Call a JSON face as the administrator."""
