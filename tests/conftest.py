@@ -1,5 +1,6 @@
 """What all tests share: how services that run within them log, and a gcloud that is loaded once."""
 
+import logging
 import shutil
 from collections.abc import Iterator
 
@@ -10,13 +11,17 @@ from tests.support.gcloud import GcloudProgram
 
 
 def _log_plainly() -> None:
-    """By default structlog paints each traceback, which took longer than most of the tests that provoke one."""
+    """By default structlog paints each traceback, which took longer than most of the tests that provoke one.
+
+    What services say for debugging alone, which is something about every call, nobody reads here either.
+    """
     structlog.reset_defaults()
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         processors=[
             *structlog.get_config()["processors"][:-1],
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-        ]
+        ],
     )
 
 

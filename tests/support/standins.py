@@ -57,6 +57,10 @@ def python_root(root: Path) -> Path:
             "test",
             "tests",
             "idlelib",
+            "lib2to3",
+            "tkinter",
+            "turtledemo",
+            "*.opt-[12].pyc",
             "config-*",
         ),
     )
