@@ -1,8 +1,10 @@
-"""What all tests share: how services that run within them log, and a gcloud that is loaded once."""
+"""What all tests share: how services that run within them log, what they tell, and a gcloud that is loaded once."""
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import structlog
@@ -25,6 +27,32 @@ def _log_plainly() -> None:
     )
 
 
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says what a test saw: it is shown at the end of the run, also where all went well."""
+    return partial(record_property, _TOLD)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take all there is of the processors come beside those that mostly wait."""
+    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(_HERE).parts[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests told, in whichever process they ran."""
+    told = [
+        (report.nodeid, text)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, text in getattr(report, "user_properties", ())
+        if name == _TOLD and report.when == "call"
+    ]
+    if told:
+        terminalreporter.section("what tests saw")
+    for test, text in told:
+        terminalreporter.write_line(f"{test}: {text}")
+
+
 @pytest.fixture(scope="session")
 def gcloud_program() -> Iterator[GcloudProgram]:
     """An unmodified gcloud, whose calls cost this test process its start but once."""
@@ -40,5 +68,8 @@ def pytest_runtest_teardown() -> None:
         _log_plainly()
 
 
+_HERE = Path(__file__).parent
+_ORDER = ("chaos", "conformance", "contract", "end_to_end", "simulation", "integration", "unit")
+_TOLD = "told"
 _log_plainly()
 _USUAL = structlog.get_config()["wrapper_class"]

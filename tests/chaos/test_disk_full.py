@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def room_is_missing(body: bytes) -> bool:
 
 
 async def test_a_bucket_without_room_says_so_keeps_nothing_of_what_it_refused_and_goes_on(
-    full_bucket: World, small: Disk
+    full_bucket: World, small: Disk, tell: Callable[[str], None]
 ) -> None:
     before, image, refused = fresh_image(MIB), fresh_image(6 * MIB), 0
     layer = list(image.blobs.values())[1]
@@ -117,7 +117,7 @@ async def test_a_bucket_without_room_says_so_keeps_nothing_of_what_it_refused_an
             await stuck
         assert await client.seen(NAME, "after", image)
         lying = files_of(full_bucket.objects / "temporary")
-        print(json.dumps({"refused": refused, "retried": client.refusals, "left": len(lying)}))
+        tell(json.dumps({"refused": refused, "retried": client.refusals, "left": len(lying)}))
         assert lying == []
 
 
@@ -133,7 +133,7 @@ async def full_state(tmp_path: Path, small: Disk) -> AsyncIterator[World]:
 
 
 async def test_a_state_store_whose_disk_is_full_costs_time_and_no_push_that_was_acknowledged(
-    full_state: World, small: Disk
+    full_state: World, small: Disk, tell: Callable[[str], None]
 ) -> None:
     images = [fresh_image() for _ in range(40)]
     async with serving(full_state.registry()) as client:
@@ -151,7 +151,7 @@ async def test_a_state_store_whose_disk_is_full_costs_time_and_no_push_that_was_
         for number, image in enumerate(images):
             assert await client.seen(NAME, f"v{number}", image)
         await all_are_said(full_state, len(images))
-        print(json.dumps({"pushed before it was seen": done - 10, "retried": client.refusals}))
+        tell(json.dumps({"pushed before it was seen": done - 10, "retried": client.refusals}))
         assert client.refusals["503"] >= 1
 
 
@@ -190,7 +190,7 @@ async def full_bus(tmp_path: Path, small: Disk) -> AsyncIterator[World]:
 
 
 async def test_a_bus_whose_disk_is_full_hinders_no_push_and_hears_everything_later(
-    full_bus: World, small: Disk
+    full_bus: World, small: Disk, tell: Callable[[str], None]
 ) -> None:
     images = [fresh_image() for _ in range(60)]
     async with serving(full_bus.registry()) as client:
@@ -204,4 +204,4 @@ async def test_a_bus_whose_disk_is_full_hinders_no_push_and_hears_everything_lat
         full_bus.nats.server.stop()
         full_bus.nats.server.start()
         await all_are_said(full_bus, len(images))
-        print(json.dumps({"pushed while the bus was full": len(images) - 1}))
+        tell(json.dumps({"pushed while the bus was full": len(images) - 1}))

@@ -12,7 +12,7 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,9 @@ async def absent(suite: Suite, token: str, digests: list[str]) -> list[str]:
     return gone
 
 
-async def test_no_push_is_lost_and_nothing_absent_is_announced_when_everything_is_killed(tmp_path: Path) -> None:
+async def test_no_push_is_lost_and_nothing_absent_is_announced_when_everything_is_killed(
+    tmp_path: Path, tell: Callable[[str], None]
+) -> None:
     with running(tmp_path) as suite:
         token = suite.token()
         connection = Connection(suite.base, {"Authorization": f"Bearer {token}"})
@@ -187,7 +189,7 @@ async def test_no_push_is_lost_and_nothing_absent_is_announced_when_everything_i
             "kills": dict(kills),
             "retried": dict(load.refusals),
         }
-        print(json.dumps(report, indent=1))
+        tell(json.dumps(report))
         assert report["announced and absent"] == 0
         assert twins == 0
         assert set(digests) == load.acknowledged.keys(), "something was announced that nobody pushed"

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -107,7 +107,9 @@ async def place(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def test_a_push_that_dies_at_any_point_is_repeated_and_nothing_half_made_is_seen(place: World) -> None:
+async def test_a_push_that_dies_at_any_point_is_repeated_and_nothing_half_made_is_seen(
+    place: World, tell: Callable[[str], None]
+) -> None:
     registry = place.registry(FAULTS_AGAIN="1")
     async with serving(registry) as client:
         trial = Trial(place, registry, client)
@@ -119,7 +121,7 @@ async def test_a_push_that_dies_at_any_point_is_repeated_and_nothing_half_made_i
         registry.kill()
         left = await after_a_while(place, registry)
     report = {"points": len(POINTS), "died": trial.died.total(), "there already": trial.there, "left": left}
-    print(json.dumps(report, indent=1))
+    tell(json.dumps(report))
     assert trial.died == Counter(point for point, _ in POINTS)
     assert left["uploads"] == left["temporary"] == 0
     assert left["objects"] == len(trial.images) * 3, "a configuration, a layer and a manifest of each"

@@ -6,7 +6,7 @@ registry from the byte at which they stood.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,9 @@ async def place(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def test_what_is_acknowledged_is_read_at_once_and_uploads_go_on_while_one_of_two_is_killed(place: World) -> None:
+async def test_what_is_acknowledged_is_read_at_once_and_uploads_go_on_while_one_of_two_is_killed(
+    place: World, tell: Callable[[str], None]
+) -> None:
     pair, seen = (place.registry("one"), place.registry("two")), Seen()
     async with AsyncExitStack() as running:
         for registry in pair:
@@ -64,7 +66,7 @@ async def test_what_is_acknowledged_is_read_at_once_and_uploads_go_on_while_one_
             for task in load:
                 task.cancel()
     report = {"kills": KILLS, "tags moved": seen.written, "read back": seen.read_back}
-    print(json.dumps({**report, "uploads": seen.uploads, "of these interrupted": seen.resumed}))
+    tell(json.dumps({**report, "uploads": seen.uploads, "of these interrupted": seen.resumed}))
     assert seen.written > KILLS * READERS
     assert seen.uploads >= UPLOADERS
     assert seen.resumed > 0, "no upload was interrupted: nothing was shown"

@@ -79,7 +79,9 @@ async def away_twice(pause: Callable[[], Awaitable[None]], kill: Callable[[], Aw
     await asyncio.sleep(1.5)
 
 
-async def test_a_bucket_that_is_away_is_waited_for_or_told_and_loses_nothing(on_s3: World, store: Store) -> None:
+async def test_a_bucket_that_is_away_is_waited_for_or_told_and_loses_nothing(
+    on_s3: World, store: Store, tell: Callable[[str], None]
+) -> None:
     registry = on_s3.registry()
 
     async def stand_still() -> None:
@@ -97,10 +99,12 @@ async def test_a_bucket_that_is_away_is_waited_for_or_told_and_loses_nothing(on_
         async with load.running():
             await away_twice(stand_still, be_gone)
         assert load.refusals["503"] > 0, "a bucket that is gone was not told of"
-        await is_whole(on_s3, load, what="bucket away")
+        await is_whole(on_s3, load, tell, what="bucket away")
 
 
-async def test_a_state_store_that_is_away_is_told_of_and_loses_nothing(made: World) -> None:
+async def test_a_state_store_that_is_away_is_told_of_and_loses_nothing(
+    made: World, tell: Callable[[str], None]
+) -> None:
     registry = made.registry()
 
     async def stand_still() -> None:
@@ -118,10 +122,12 @@ async def test_a_state_store_that_is_away_is_told_of_and_loses_nothing(made: Wor
         async with load.running():
             await away_twice(stand_still, be_gone)
         assert load.refusals["503"] > 0, "a store that is gone was not told of"
-        await is_whole(made, load, what="state store away")
+        await is_whole(made, load, tell, what="state store away")
 
 
-async def test_a_bus_that_is_away_is_felt_by_nobody_and_hears_everything_in_order_when_it_is_back(made: World) -> None:
+async def test_a_bus_that_is_away_is_felt_by_nobody_and_hears_everything_in_order_when_it_is_back(
+    made: World, tell: Callable[[str], None]
+) -> None:
     registry, scanner = made.registry(), made.beside("scanner")
     async with serving(registry) as client:
         with started({"scanner": scanner}):
@@ -137,11 +143,11 @@ async def test_a_bus_that_is_away_is_felt_by_nobody_and_hears_everything_in_orde
                 meanwhile = await memory(made, registry)
                 await asyncio.to_thread(made.nats.server.start)
                 await asyncio.sleep(1.5)
-            await is_whole(made, load, what=f"bus away for {BUS_AWAY:.0f} s")
+            await is_whole(made, load, tell, what=f"bus away for {BUS_AWAY:.0f} s")
             assert not load.refusals, "somebody was told of a bus that is nobody's business"
             await scanned(made, load)
         after = await memory(made, registry)
-    print(json.dumps({"before": before, "meanwhile": meanwhile, "after": after, "reads": reader.reads}))
+    tell(json.dumps({"before": before, "meanwhile": meanwhile, "after": after, "reads": reader.reads}))
     assert not files_of(made.objects / "uploads"), "uploads were left"
     assert after["lane"] == 0
     assert meanwhile["lane"] > 0
@@ -151,7 +157,7 @@ async def test_a_bus_that_is_away_is_felt_by_nobody_and_hears_everything_in_orde
 
 
 async def test_a_bus_that_is_away_until_the_lanes_are_full_refuses_changes_alone_and_hears_everything_later(
-    made: World,
+    made: World, tell: Callable[[str], None]
 ) -> None:
     registry = made.registry(ENTREPOT_LANE_ENTRIES=str(LANE))
     async with serving(registry) as client:
@@ -174,7 +180,7 @@ async def test_a_bus_that_is_away_until_the_lanes_are_full_refuses_changes_alone
             await restarted_while_the_bus_is_away(registry, made)
             await asyncio.sleep(1.5)
         assert meanwhile >= LANE // 10
-        await is_whole(made, load, what=f"bus away until {LANE} entries lay in a lane ({meanwhile} pushes)")
+        await is_whole(made, load, tell, what=f"bus away until {LANE} entries lay in a lane ({meanwhile} pushes)")
 
 
 async def restarted_while_the_bus_is_away(registry: Twin, made: World) -> None:

@@ -25,25 +25,18 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         yield started
 
 
-@pytest.fixture(scope="session")
-def suite_settings(suite: Suite) -> Callable[[str], dict[str, str]]:
-    """The environment that `entrepot env CLIENT` gives a client, asked for once."""
-    return functools.cache(suite.environment)
-
-
 @pytest.fixture
-def client(
-    suite_settings: Callable[[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., str]:
+def client(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
     """Runs a client by name and returns what it prints, of one that `fails` all it says; skips where it is missing."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    environment = functools.cache(suite.environment)
 
     def run(name: str, *arguments: str, settings: str = "docker", given: str | None = None, fails: bool = False) -> str:
         if shutil.which(name) is None:
             pytest.skip(f"{name} is not installed")
         ran = subprocess.run(
             [name, *arguments],
-            env={**suite_settings(settings), "HOME": str(tmp_path)},
+            env=environment(settings),
             input=given,
             capture_output=True,
             text=True,

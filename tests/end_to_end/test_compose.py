@@ -167,7 +167,7 @@ def _up(running: Engine, folder: Path) -> Iterator[Engine]:
 
 @pytest.mark.timeout(1500)
 def test_an_image_is_pushed_through_the_gateway_and_scanned_and_two_of_each_share_the_work(
-    started: Engine, tmp_path: Path
+    started: Engine, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     _until("ready", lambda: _entrepot(started, tmp_path, "status").returncode == 0, started)
     _fetch_admin_key(started, tmp_path)
@@ -193,7 +193,7 @@ def test_an_image_is_pushed_through_the_gateway_and_scanned_and_two_of_each_shar
                 list(together.map(lambda number: _push(started, tmp_path, number), range(pushed, pushed + 4)))
             pushed += 4
         shares = _handled(started, "scanner", "image.pushed")
-    print(f"{pushed} images were pushed through the gateway; the scanners handled {shares}")
+    tell(f"{pushed} images were pushed through the gateway; the scanners handled {shares}")
     assert len(shares) == 2, "both scanners take part"
     assert sum(shares) == pushed
     assert len(_scanned(started, tmp_path)) == pushed

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,17 +102,14 @@ def test_a_token_is_all_that_stands_on_standard_output(house: Suite) -> None:
     assert said.count(".") == 2
 
 
-def test_ctrl_c_leaves_no_process_and_the_next_start_is_quick(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_leaves_no_process_and_the_next_start_is_quick(tmp_path: Path, tell: Callable[[str], None]) -> None:
     suite = Suite(tmp_path.resolve() / "data", free_base()).start()
     first = suite.seconds
     assert suite.stop() == 0
     assert suite.wait_until_gone(1) == {}
 
     suite.start()
-    with capsys.disabled():
-        print(f"\nfirst start {first:.1f} s, second start {suite.seconds:.1f} s until all services were ready")
+    tell(f"first start {first:.1f} s, second start {suite.seconds:.1f} s until all services were ready")
     assert suite.entrepot("down").stderr == "stopped\n"
     assert suite.process is not None
     assert suite.process.wait(5) == 0

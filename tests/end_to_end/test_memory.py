@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +76,7 @@ def _high_water(process: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-async def test_four_layers_of_500_mb_at_once_take_little_memory(
-    heavy: Suite, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_four_layers_of_500_mb_at_once_take_little_memory(heavy: Suite, tell: Callable[[str], None]) -> None:
     headers = {"Authorization": f"Bearer {heavy.token()}", "Accept": MANIFEST}
     layers = [Layer(os.urandom(MB)) for _ in range(4)]
     digests = await asyncio.gather(*(asyncio.to_thread(layer.digest) for layer in layers))
@@ -96,8 +94,7 @@ async def test_four_layers_of_500_mb_at_once_take_little_memory(
         assert (read.status, read.size) == (200, 500 * MB)
         status = await scanned(heavy, connection, layers[0], digests[0])
     await connection.close()
-    with capsys.disabled():
-        print(f"\nmost resident: {', '.join(f'{name} {size / MB:.0f} MB' for name, size in high.items())}")
+    tell(f"most resident: {', '.join(f'{name} {size / MB:.0f} MB' for name, size in high.items())}")
 
     assert status in {"FINISHED_FAILED", "FINISHED_UNSUPPORTED"}
     assert high["registry"] < BOUND

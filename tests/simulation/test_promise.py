@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -29,15 +30,13 @@ SEEDS = {SOUND.name: 2000, SERVICES: 100}
 
 
 @pytest.mark.timeout(900)
-def test_every_seed_ends_as_if_nothing_had_happened(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
-    _every_seed_is_sound(pool, SOUND.name, CHANGES, capsys)
+def test_every_seed_ends_as_if_nothing_had_happened(pool: Pool, tell: Callable[[str], None]) -> None:
+    _every_seed_is_sound(pool, SOUND.name, CHANGES, tell)
 
 
 @pytest.mark.timeout(900)
-def test_every_seed_of_the_real_services_ends_as_they_acknowledged(
-    pool: Pool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _every_seed_is_sound(pool, SERVICES, intents.CHANGES, capsys)
+def test_every_seed_of_the_real_services_ends_as_they_acknowledged(pool: Pool, tell: Callable[[str], None]) -> None:
+    _every_seed_is_sound(pool, SERVICES, intents.CHANGES, tell)
 
 
 def test_a_seed_replays_exactly_in_another_process_under_another_hash_seed(pool: Pool) -> None:
@@ -50,7 +49,7 @@ def test_different_seeds_are_different_runs(pool: Pool, who: str) -> None:
     assert len({outcome.trace for outcome in run_seeds(pool, (1, 2, 3), who)}) == 3
 
 
-def _every_seed_is_sound(pool: Pool, who: str, changes: int, capsys: pytest.CaptureFixture[str]) -> None:
+def _every_seed_is_sound(pool: Pool, who: str, changes: int, tell: Callable[[str], None]) -> None:
     seeds = _seeds(who)
     started, cpu, counts, steps, virtual = time.monotonic(), 0.0, Counter[str](), 0, 0.0
     failures: list[str] = []
@@ -61,11 +60,10 @@ def _every_seed_is_sound(pool: Pool, who: str, changes: int, capsys: pytest.Capt
         virtual += outcome.seconds
         if outcome.breach:
             failures.append(told(outcome, who))
-    with capsys.disabled():
-        totals = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        spent = f"{time.monotonic() - started:.0f} s and {cpu:.0f} s of CPU"
-        print(f"\n{len(seeds)} seeds of {who} in {spent} by {PROCESSES} processes, {len(failures)} failed")
-        print(f"{steps} steps, {virtual / 3600:.1f} virtual hours; {totals}")
+    totals = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    spent = f"{time.monotonic() - started:.0f} s and {cpu:.0f} s of CPU"
+    tell(f"{len(seeds)} seeds of {who} in {spent} by {PROCESSES} processes, {len(failures)} failed")
+    tell(f"{steps} steps, {virtual / 3600:.1f} virtual hours; {totals}")
     assert not failures, "\n\n".join(failures[:3])
     assert counts["changes"] == changes * len(seeds)
     assert counts["crashes"] >= LEAST_CRASHES * len(seeds)

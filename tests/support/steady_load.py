@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +112,7 @@ class Reader:
                 await asyncio.sleep(0.05)
 
 
-async def is_whole(made: World, load: Load, *, what: str) -> None:
+async def is_whole(made: World, load: Load, tell: Callable[[str], None], *, what: str) -> None:
     """Everything acknowledged is there and was said, once, and nothing else; what was deleted is gone."""
     async with Stubborn.at(load.registry.port, ADA) as client:
         for tag, image in load.acknowledged.items():
@@ -131,7 +131,7 @@ async def is_whole(made: World, load: Load, *, what: str) -> None:
         "refused": dict(load.refusals),
         "slowest": round(load.longest, 1),
     }
-    print(f"{what}: {json.dumps(report)}")
+    tell(f"{what}: {json.dumps(report)}")
 
 
 async def announced(made: World, topic: str, wanted: set[str], allowed: Collection[str] = ()) -> Counter[str]:
