@@ -34,8 +34,13 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that take all there is of the processors come beside those that mostly wait."""
-    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(_HERE).parts[0]))
+    """Those that mostly wait come beside those that compute; what takes all processors for long comes last, alone."""
+
+    def place(item: pytest.Item) -> int:
+        folder, *_, name = item.path.relative_to(_HERE).parts
+        return len(_ORDER) if (folder, name) == _LAST else _ORDER.index(folder)
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -70,6 +75,7 @@ def pytest_runtest_teardown() -> None:
 
 _HERE = Path(__file__).parent
 _ORDER = ("chaos", "conformance", "contract", "end_to_end", "simulation", "integration", "unit")
+_LAST = ("simulation", "test_promise.py")
 _TOLD = "told"
 _log_plainly()
 _USUAL = structlog.get_config()["wrapper_class"]
