@@ -140,17 +140,17 @@ async def _on_the_loop(part: _Part) -> None:
     end: asyncio.Future[None] = loop.create_future()
 
     def go_on() -> None:
+        if end.done():
+            return  # who waits for it, or does so no more, goes on in the loop's next round
         try:
             part.hand_over()
         except BlockingIOError:
             return
         except OSError as error:
-            loop.remove_writer(to)
             end.set_exception(error)
-            return
-        if not part.left:
-            loop.remove_writer(to)
-            end.set_result(None)
+        else:
+            if not part.left:
+                end.set_result(None)
 
     loop.add_writer(to, go_on)  # loops watch no descriptor that a transport has: this is another for the same
     try:

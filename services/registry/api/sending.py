@@ -32,12 +32,7 @@ class Sending:
     async def send(self, request: web.Request, held: Held, headers: dict[str, str]) -> web.StreamResponse:
         """Answer with the blob, or with the part of it that the request asks for."""
         tag = f'"{held.digest}"'
-        headers = {
-            **headers,
-            hdrs.ACCEPT_RANGES: "bytes",
-            hdrs.ETAG: tag,
-            hdrs.CONTENT_TYPE: "application/octet-stream",
-        }
+        headers = {**headers, hdrs.ACCEPT_RANGES: "bytes", hdrs.ETAG: tag, hdrs.CONTENT_TYPE: _BYTES}
         if request.method == "HEAD":
             return _empty(200, held.size, headers)
         try:
@@ -49,13 +44,12 @@ class Sending:
         status, span, path = 206 if span else 200, span or Span(0, held.size), self.blobs.path(held.object)
         if path is not None and 0 < span.size <= LARGEST_ANSWER:
             return web.Response(status=status, headers=headers, body=_part(path, span))
-        return await self._stream(request, web.StreamResponse(status=status, headers=headers), held, span)
+        return await self._stream(request, web.StreamResponse(status=status, headers=headers), held, span, path)
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, held: Held, span: Span
+        self, request: web.Request, response: web.StreamResponse, held: Held, span: Span, path: Path | None
     ) -> web.StreamResponse:
-        response.content_length = span.size
-        path, transport = self.blobs.path(held.object), request.transport
+        response.content_length, transport = span.size, request.transport
         try:
             if path is not None and span.size and transport is not None and takes_files(transport):
                 return await self._send_file(request, response, path, span)
