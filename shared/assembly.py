@@ -30,7 +30,7 @@ from shared.state.server import ValkeySettings
 from shared.state.valkey import ValkeyState
 from shared.telemetry.listening import Listening
 from shared.telemetry.metrics import Metrics
-from shared.telemetry.traces import traces_for
+from shared.telemetry.traces import Traces, Unexported
 
 if TYPE_CHECKING:
     from shared.bus.connection import Address
@@ -63,7 +63,7 @@ class _Assembly:
         """All parts, wired."""
         settings, service = self._settings, self._service
         metrics = Metrics(service)
-        traces = traces_for(service, settings.otlp_endpoint, self._ids)
+        traces = self._traces()
         self._open.callback(traces.close)
         state, blobs = self._state(), self._blobs()
         bus = Listening(self._bus(metrics), self._clock, metrics, traces)
@@ -91,6 +91,14 @@ class _Assembly:
             elsewhere=self._elsewhere(),
         )
         return Real(parts, self._stop, bus.views, self._loops, tuple(self._checks))
+
+    def _traces(self) -> Traces:
+        if not self._settings.otlp_endpoint:
+            return Unexported(self._ids)
+        # Imported here: who has no collector pays neither the time nor the memory of these libraries.
+        from shared.telemetry.exported import Exported  # noqa: PLC0415
+
+        return Exported.to(self._service, self._settings.otlp_endpoint)
 
     def _state(self) -> State:
         if not self._settings.state_url:

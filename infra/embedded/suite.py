@@ -27,7 +27,6 @@ _LIBRARIES = (
     "cryptography.hazmat.primitives.asymmetric.ec",
     "faststream.nats",
     "joserfc.jwt",
-    "opentelemetry.sdk.trace",
     "prometheus_client",
     "redis.asyncio",
     "structlog",

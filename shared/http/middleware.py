@@ -23,7 +23,7 @@ from shared.identity.caller import ANONYMOUS, Caller
 from shared.redaction import well_formed
 from shared.telemetry.logs import PRESENT
 from shared.telemetry.metrics import Metrics
-from shared.telemetry.traces import Context, Traces, note_status
+from shared.telemetry.traces import Context, Traces
 
 Challenge = Callable[[web.Request, ApiError], Mapping[str, str]]
 """Headers of a 401 answer: how the caller may authenticate."""
@@ -113,8 +113,7 @@ class Middleware:
                 call = self._call(request, declared, place)
                 response = await self._answered(request, handler, call, declared.resource)
                 status = response.status
-                if parts.traces.kept:
-                    note_status(status)
+                parts.traces.note_status(status)
                 return response
         finally:
             seconds = clock.monotonic() - began

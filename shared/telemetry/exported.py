@@ -3,9 +3,11 @@
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -24,6 +26,11 @@ class Exported:
         self._provider = TracerProvider(resource=Resource.create({"service.name": f"entrepot-{service}"}))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("entrepot")
+
+    @classmethod
+    def to(cls, service: str, endpoint: str) -> Self:
+        """Spans of a service, sent to an OTLP endpoint over HTTP."""
+        return cls(service, OTLPSpanExporter(endpoint=endpoint))
 
     @contextmanager
     def span(self, name: str, parent: str, attributes: Mapping[str, str | int]) -> Generator[Context]:
@@ -50,6 +57,13 @@ class Exported:
             name, context=_remote(parent), kind=SpanKind.SERVER, attributes=attributes, start_time=began
         )
         span.end(ended)
+
+    def note_status(self, code: int) -> None:
+        """Put the status of an answer on the span that is under way, if there is one."""
+        span = trace.get_current_span()
+        span.set_attribute("http.response.status_code", code)
+        if code >= 500:
+            span.set_status(StatusCode.ERROR)
 
     def close(self) -> None:
         """Send what is still held."""

@@ -6,10 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.trace import StatusCode
-
 from shared.bus.face import Handler, Heard
 from shared.clock import Ids
 from shared.events import Event
@@ -55,6 +51,10 @@ class Traces(Protocol):
         """A span around what is done inside, child of `parent` (a traceparent, or empty)."""
         ...
 
+    def note_status(self, code: int) -> None:
+        """Put the status of an answer on the span that is under way, if there is one."""
+        ...
+
     def close(self) -> None:
         """Send what is still held."""
         ...
@@ -80,6 +80,9 @@ class Unexported:
             return Unkept(Context(fresh, fresh[-16:]))
         return Unkept(Context(known.trace, fresh[-16:], sampled=known.sampled))
 
+    def note_status(self, code: int) -> None:
+        """There is nothing to put it on."""
+
     def close(self) -> None:
         """There is nothing to send."""
 
@@ -99,17 +102,6 @@ class Unkept:
         return None
 
 
-def traces_for(service: str, endpoint: str, ids: Ids) -> Traces:
-    """Spans to an OTLP endpoint, or to nowhere when none is configured."""
-    if not endpoint:
-        return Unexported(ids)
-    # Imported here: who has no collector pays neither the time nor the memory of these libraries.
-
-    from shared.telemetry.exported import Exported  # noqa: PLC0415
-
-    return Exported(service, OTLPSpanExporter(endpoint=endpoint))
-
-
 def traced(traces: Traces, service: str, handler: Handler[E]) -> Handler[E]:
     """A bus handler with a span around it that continues the trace of the event."""
 
@@ -120,11 +112,3 @@ def traced(traces: Traces, service: str, handler: Handler[E]) -> Handler[E]:
             await handler(heard)
 
     return handle
-
-
-def note_status(code: int) -> None:
-    """Put the status of an answer on the present span, if there is one."""
-    span = trace.get_current_span()
-    span.set_attribute("http.response.status_code", code)
-    if code >= 500:
-        span.set_status(StatusCode.ERROR)

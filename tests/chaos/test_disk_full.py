@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,12 @@ class Disk:
     folder: Path
 
     def fill(self, left: int = 0) -> None:
-        """Make it so small that only so many bytes are left."""
-        found = os.statvfs(self.folder)
-        self._resize((found.f_blocks - found.f_bfree) * found.f_frsize + left)
+        """Make it so small that only so many bytes are left; what is written meanwhile makes that be refused."""
+        for _ in range(20):
+            found = os.statvfs(self.folder)
+            with suppress(subprocess.CalledProcessError):
+                return self._resize((found.f_blocks - found.f_bfree) * found.f_frsize + left)
+        raise AssertionError("the disk is written to all the time")
 
     def empty(self) -> None:
         """Let there be room again."""

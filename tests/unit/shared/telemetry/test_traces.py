@@ -1,5 +1,7 @@
 """Trace context in and out, with and without a collector."""
 
+import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
 
 from shared.bus.face import Heard
 from shared.events.builds import BuildStarted
 from shared.telemetry.exported import Exported
-from shared.telemetry.traces import Context, Traces, Unexported, traced, traces_for
+from shared.telemetry.traces import Context, Traces, Unexported, traced
 from tests.support.clock import SeededIds
+from tests.support.suite import ROOT
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -114,8 +118,37 @@ async def test_a_handlers_span_continues_the_trace_of_its_event() -> None:
     assert f"{span.context.trace_id:032x}" == TRACE
 
 
-def test_traces_go_nowhere_unless_an_endpoint_is_named() -> None:
-    assert isinstance(traces_for("registry", "", SeededIds()), Unexported)
-    named = traces_for("registry", "http://127.0.0.1:9/v1/traces", SeededIds())
-    assert isinstance(named, Exported)
-    named.close()
+def test_the_status_of_an_answer_is_told_by_its_span() -> None:
+    collector = Collector()
+    traces = Exported("registry", collector)
+    for code in (200, 404, 500):
+        with traces.span("a", "", {}):
+            traces.note_status(code)
+    traces.close()
+    noted = [(dict(span.attributes or {}), span.status.status_code) for span in collector.spans]
+    code, unset, error = "http.response.status_code", StatusCode.UNSET, StatusCode.ERROR
+    assert noted == [({code: 200}, unset), ({code: 404}, unset), ({code: 500}, error)]
+
+
+async def test_spans_go_nowhere_and_load_no_exporter_unless_an_endpoint_is_named() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from shared.assembly import assembled\n"
+        "from shared.settings import Settings, read\n"
+        "async def main():\n"
+        "    settings = read(Settings, {'ENTREPOT_OTLP_ENDPOINT': sys.argv[1]} if sys.argv[1:] else {})\n"
+        "    async with assembled('registry', settings, {}) as real:\n"
+        "        print(real.parts.traces.kept, 'opentelemetry.exporter' in sys.modules)\n"
+        "asyncio.run(main())\n"
+    )
+    assert await _said(program) == "False False"
+    assert await _said(program, "http://127.0.0.1:9/v1/traces") == "True True"
+
+
+async def _said(program: str, *arguments: str) -> str:
+    ran = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    said, _ = await ran.communicate()
+    assert ran.returncode == 0
+    return said.decode().strip()
