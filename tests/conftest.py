@@ -39,13 +39,25 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that mostly wait come beside those that compute; what takes all processors for long comes last, alone."""
+    """Files that mostly wait and files that compute take turns; what takes all processors for long comes last, alone.
 
-    def place(item: pytest.Item) -> int:
-        folder, *_, name = item.path.relative_to(_HERE).parts
-        return len(_ORDER) if (folder, name) == _LAST else _ORDER.index(folder)
+    Within a file nothing is moved.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    last = [path for path in files if path == _LAST]
+    waiting = [path for path in files if path.relative_to(_HERE).parts[0] in _WAITING]
+    waiting.sort(key=lambda path: _WAITING.index(path.relative_to(_HERE).parts[0]))
+    computing = [path for path in files if path not in {*waiting, *last}]
+    items[:] = [item for path in (*_spread(computing, waiting), *last) for item in files[path]]
 
-    items.sort(key=place)
+
+def _spread(computing: list[Path], waiting: list[Path]) -> list[Path]:
+    """Both in one list, each in its order, at even distances; nothing that waits for long is begun near the end."""
+    placed = [(number / len(computing), path) for number, path in enumerate(computing)]
+    placed += [(0.9 * number / len(waiting), path) for number, path in enumerate(waiting)]
+    return [path for _, path in sorted(placed, key=lambda pair: pair[0])]
 
 
 def pytest_collection_finish() -> None:
@@ -94,8 +106,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
 
 _HERE = Path(__file__).parent
-_ORDER = ("chaos", "conformance", "contract", "end_to_end", "simulation", "integration", "unit")
-_LAST = ("simulation", "test_promise.py")
+_WAITING = ("end_to_end", "chaos", "integration")
+_LAST = _HERE / "simulation" / "test_promise.py"
 _TOLD = "told"
 _log_plainly()
 _USUAL = structlog.get_config()["wrapper_class"]
