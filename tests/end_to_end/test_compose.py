@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,54 @@ def test_an_image_is_pushed_through_the_gateway_and_scanned_and_two_of_each_shar
     assert all(served), f"both registries are asked: {served}"
 
 
+@pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed")
+@pytest.mark.timeout(600)
+def test_a_builder_on_the_machine_builds_for_the_composed_suite(started: Engine, tmp_path: Path) -> None:
+    for part in ("keys", "account"):
+        started.run("docker", "cp", f"{_containers(started, 'builder')[0]}:/entrepot/{part}", str(tmp_path))
+    _fetch_admin_key(started, tmp_path)
+    files = ("--file", "docker-compose.yml", *OUTSIDE)
+    started.compose(*files, "up", "--detach", "--no-build", "--scale", "builder=0", seconds=600)
+    with _outside_builder(started, tmp_path):
+        here = {"ENTREPOT_BUILDER_ADDRESS": _outside_settings()["ENTREPOT_PUBLIC_URL"]}
+        _until("ready", lambda: _entrepot(started, tmp_path, "status", more=here).returncode == 0, started)
+        image = "localhost:5000/demo/built/hello:v1"
+        submitted = _entrepot(started, tmp_path, "builds", "submit", str(_sources(tmp_path, image)), more=here)
+    assert submitted.returncode == 0, submitted.stderr
+    name, _, digest = submitted.stdout.strip().rpartition("@")
+    copied = _entrepot(started, tmp_path, "copy", f"docker://{image}", f"oci:{tmp_path / 'layout'}:v1")
+    assert (name, digest) == (image, copied.stdout.strip())
+
+
+@contextmanager
+def _outside_builder(running: Engine, folder: Path) -> Generator[None]:
+    """As the page tells an operator to start it."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
+    with (folder / "builder.log").open("wb") as log:
+        process = subprocess.Popen(
+            running.inside(sys.executable, "-m", "services.builder"),
+            cwd=folder,
+            env={**outside, **_outside_settings(), "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _sources(folder: Path, image: str) -> Path:
+    sources = folder / "sources"
+    sources.mkdir()
+    (sources / "Dockerfile").write_text("FROM scratch\nCOPY hello.txt /hello.txt\n")
+    (sources / "hello.txt").write_text("hello\n")
+    step = f"steps:\n- name: gcr.io/cloud-builders/docker\n  args: [build, -t, '{image}', .]\n"
+    (sources / "cloudbuild.yaml").write_text(f"{step}images: ['{image}']\n")
+    return sources
+
+
 def _until(what: str, true: Callable[[], bool], running: Engine) -> None:
     until = time.monotonic() + 300
     while not true():
@@ -212,12 +261,14 @@ def _until(what: str, true: Callable[[], bool], running: Engine) -> None:
         time.sleep(1)
 
 
-def _entrepot(running: Engine, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _entrepot(
+    running: Engine, folder: Path, *arguments: str, more: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     known = {"ENTREPOT_ADDRESS": "http://localhost:5000", "ENTREPOT_KEY_FILE": str(folder / "admin.json"), **ADDRESSES}
     return subprocess.run(
         running.inside(*ENTREPOT, *arguments),
         cwd=ROOT,
-        env={**os.environ, **known},
+        env={**os.environ, **known, **(more or {})},
         capture_output=True,
         text=True,
         timeout=120,
@@ -227,7 +278,7 @@ def _entrepot(running: Engine, folder: Path, *arguments: str) -> "subprocess.Com
 
 def _fetch_admin_key(running: Engine, folder: Path) -> None:
     """As the page tells an operator to."""
-    (identity,) = _containers(running, "identity")
+    identity, *_ = _containers(running, "identity")
     running.run("docker", "cp", f"{identity}:/entrepot/admin/admin.json", str(folder))
     assert (folder / "admin.json").stat().st_mode & 0o077 == 0
 
