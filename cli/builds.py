@@ -15,6 +15,8 @@ from cli.api import Api, pool
 from cli.exits import Failed, Missing, NotAllowed
 from cli.output import show, show_json
 
+_PATIENCE = 5
+"""So often in a row may the answer with a log break off."""
 _ENDED = {"SUCCESS", "FAILURE", "INTERNAL_ERROR", "TIMEOUT", "CANCELLED", "EXPIRED"}
 
 
@@ -152,18 +154,26 @@ def _upload(api: Api, project: str, folder: Path) -> dict[str, Any]:
 
 def _follow(api: Api, project: str, build: str) -> dict[str, Any]:
     """Print what is new in the log until the build has ended."""
-    shown = 0
+    shown = broken = 0
     while True:
         now = api.get(f"v1/projects/{project}/builds/{build}")
-        more = _log(api, project, build, shown)
-        click.echo(more, nl=False, err=True)
-        shown += len(more)
-        if now["status"] in _ENDED:
-            return now
+        try:
+            more = _log(api, project, build, shown)
+        except urllib3.exceptions.HTTPError as error:
+            broken += 1
+            if broken == _PATIENCE:
+                raise Failed(f"the log of {build} breaks off: {error}") from error
+        else:
+            broken = 0
+            click.echo(more, nl=False, err=True)
+            shown += len(more)
+            if now["status"] in _ENDED:
+                return now
         time.sleep(0.5)
 
 
 def _log(api: Api, project: str, build: str, shown: int) -> str:
+    """What of the log was not shown yet; raises urllib3's HTTPError where the answer breaks off."""
     headers = {"Authorization": f"Bearer {api.token}"}
     answer = pool.request("GET", f"{api.address}/v1/projects/{project}/builds/{build}:log", headers=headers)
     if answer.status == 404:

@@ -11,7 +11,7 @@ from aiohttp import web
 from services.builder.buildfile import BuildRequest, parse_request
 from services.builder.errors import BuildfileInvalid, ImageUnavailable, SourceInvalid
 from services.builder.graph import predecessors
-from services.builder.log import read_pieces
+from services.builder.log import read_so_far
 from services.builder.record import CANCELLED, Record, StepRecord, as_build
 from services.builder.references import parse_reference
 from services.builder.sources import take_source
@@ -209,7 +209,7 @@ class Api:
     def _log_of(self, record: Record) -> AsyncIterator[bytes]:
         if record.log:
             return self.blobs.read(record.log)
-        return read_pieces(self.blobs, record.project, record.id)
+        return read_so_far(self.blobs, record.project, record.id)
 
 
 def parse_image(image: str) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from shared.blobs import Blobs
+from shared.blobs import BlobMissing, Blobs, BucketUnavailable, RangeInvalid
 from shared.clock import Clock
 from shared.events import Cause
 from shared.events.builds import BuildLog
@@ -22,8 +23,8 @@ def log_object(project: str, build: str) -> str:
     return f"builder/logs/{project}/{build}/log"
 
 
-def _piece_object(project: str, build: str, attempt: int, offset: int) -> str:
-    return f"builder/logs/{project}/{build}/pieces/{attempt:04d}-{offset:012d}"
+def _pieces_of(project: str, build: str) -> str:
+    return f"builder/logs/{project}/{build}/pieces/"
 
 
 class Log:
@@ -37,8 +38,15 @@ class Log:
         self._project, self._build, self._attempt = place
         self._cause = cause
         self._waiting = bytearray()
+        self._going = b""
+        """The piece that is on its way: the same under its name, however often it has to be sent."""
         self._offset = 0
         self._flushing = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Forget what an earlier attempt put together that died at its very end: this one has more to say."""
+        if self._attempt > 1:
+            await self._blobs.delete(log_object(self._project, self._build))
 
     def write(self, step: str, line: bytes) -> None:
         """Add one line, without its end; it is told at the next flush."""
@@ -53,16 +61,18 @@ class Log:
         """Flush from time to time; cancelled at the end of the build."""
         while True:
             await self._clock.sleep(EVERY)
-            await self.flush()
+            with suppress(BucketUnavailable):  # what waits waits on
+                await self.flush()
 
     async def flush(self) -> None:
-        """Tell and keep what waits."""
+        """Tell and keep what waits; what is not kept, because the bucket is away or nobody waits for it, waits on."""
         async with self._flushing:
-            while self._waiting:
-                piece = bytes(self._waiting[:BATCH])
-                del self._waiting[:BATCH]
-                name = _piece_object(self._project, self._build, self._attempt, self._offset)
+            while piece := self._going or bytes(self._waiting[:BATCH]):
+                self._going = piece
+                name = f"{_pieces_of(self._project, self._build)}{self._attempt:04d}-{self._offset:012d}"
                 await self._blobs.put(name, piece)
+                del self._waiting[: len(piece)]
+                self._going = b""
                 text = piece.decode(errors="replace")
                 event = BuildLog(project=self._project, build=self._build, offset=self._offset, text=text)
                 self._journal.note(
@@ -71,17 +81,32 @@ class Log:
                 self._offset += len(piece)
 
     async def close(self) -> str:
-        """Put the pieces together into one object and return its name."""
+        """Put the pieces together into one object and return its name.
+
+        The pieces go the last one first: whoever reads them meanwhile finds how the log begins, or all of it.
+        """
         await self.flush()
         name = log_object(self._project, self._build)
-        await self._blobs.put(name, read_pieces(self._blobs, self._project, self._build))
-        async for piece in self._blobs.names(f"builder/logs/{self._project}/{self._build}/pieces/"):
-            await self._blobs.delete(piece.name)
+        await self._blobs.put(name, _pieces(self._blobs, self._project, self._build))
+        pieces = [piece.name async for piece in self._blobs.names(_pieces_of(self._project, self._build))]
+        for piece in reversed(pieces):
+            await self._blobs.delete(piece)
         return name
 
 
-async def read_pieces(blobs: Blobs, project: str, build: str) -> AsyncIterator[bytes]:
-    """What there is of the log of a build that still runs, oldest first."""
-    async for piece in blobs.names(f"builder/logs/{project}/{build}/pieces/"):
+async def read_so_far(blobs: Blobs, project: str, build: str) -> AsyncIterator[bytes]:
+    """What there is of the log of a build that still runs, oldest first; all of it where the build ends meanwhile."""
+    told = 0
+    with suppress(BlobMissing):
+        async for part in _pieces(blobs, project, build):
+            told += len(part)
+            yield part
+    with suppress(BlobMissing, RangeInvalid):
+        async for part in blobs.read(log_object(project, build), told):
+            yield part
+
+
+async def _pieces(blobs: Blobs, project: str, build: str) -> AsyncIterator[bytes]:
+    async for piece in blobs.names(_pieces_of(project, build)):
         async for part in blobs.read(piece.name):
             yield part

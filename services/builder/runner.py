@@ -126,6 +126,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Run to the end, whichever it is."""
+        await self._log.begin()
         flushing = asyncio.create_task(self._log.run())
         try:
             images, provenance = await self._work()
