@@ -57,7 +57,7 @@ def submit(  # noqa: PLR0913, PLR0917 - click hands over each option by its name
     if detached:
         click.echo(build_id)
         return
-    ended = _follow(api, project, build_id)
+    ended = follow(api, project, build_id)
     if ended["status"] != "SUCCESS":
         raise Failed(f"build {build_id}: {ended['status']} {ended.get('statusDetail', '')}".strip())
     for image in ended.get("results", {}).get("images", []):
@@ -152,8 +152,8 @@ def _upload(api: Api, project: str, folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", answer.json())
 
 
-def _follow(api: Api, project: str, build: str) -> dict[str, Any]:
-    """Print what is new in the log until the build has ended."""
+def follow(api: Api, project: str, build: str) -> dict[str, Any]:
+    """Print what is new in the log until the build has ended; raises Failed where that always breaks off."""
     shown = broken = 0
     while True:
         now = api.get(f"v1/projects/{project}/builds/{build}")
