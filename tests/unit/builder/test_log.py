@@ -1,7 +1,7 @@
 """A build's log: every line once and in order, whoever reads it and whenever the bucket or the build fails."""
 
 import asyncio
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable
 
 import pytest
 
@@ -10,25 +10,12 @@ from shared.blobs import BucketUnavailable
 from shared.blobs.memory import MemoryBlobs, MemoryBucket
 from shared.clock import SystemClock
 from shared.endings import called_off
-from shared.events import Cause, Event
+from shared.events import Cause
 from shared.events.builds import BuildLog
+from tests.support.parts import Noted
 
 LINES = [f"{number:06d} {'x' * 4000}" for number in range(30)]
 TEXT = "".join(f"{line}\n" for line in LINES).encode()
-
-
-class Heard:
-    """A journal that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def note(self, events: Sequence[Event], cause: Cause) -> None:
-        del cause
-        self.events += events
-
-    async def keep(self, events: Sequence[Event], cause: Cause) -> None:
-        self.note(events, cause)
 
 
 class Bucket(MemoryBlobs):
@@ -53,8 +40,8 @@ class Bucket(MemoryBlobs):
         self.seen_at_deletions.append(await whole(self))
 
 
-def log_in(bucket: Bucket, heard: Heard | None = None, attempt: int = 1) -> Log:
-    return Log(bucket, heard or Heard(), SystemClock(), ("demo", "b1", attempt), Cause("c"))
+def log_in(bucket: Bucket, heard: Noted | None = None, attempt: int = 1) -> Log:
+    return Log(bucket, heard or Noted(), SystemClock(), ("demo", "b1", attempt), Cause("c"))
 
 
 def written(log: Log) -> Log:
@@ -68,7 +55,7 @@ async def whole(bucket: Bucket) -> bytes:
 
 
 async def test_it_is_read_while_the_build_runs_and_after_its_end() -> None:
-    bucket, heard = Bucket(), Heard()
+    bucket, heard = Bucket(), Noted()
     log = written(log_in(bucket, heard))
     await log.flush()
     assert await whole(bucket) == TEXT
@@ -99,7 +86,7 @@ async def test_whoever_begins_to_read_while_the_pieces_go_reads_all() -> None:
 
 
 async def test_what_the_bucket_refuses_waits_and_is_told_once() -> None:
-    bucket, heard = Bucket(), Heard()
+    bucket, heard = Bucket(), Noted()
     log = written(log_in(bucket, heard))
     bucket.refusals = 1
     with pytest.raises(BucketUnavailable):

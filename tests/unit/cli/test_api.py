@@ -1,13 +1,12 @@
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from cli.api import Api
 from cli.exits import Failed, Missing, NotAllowed
+from tests.support.answering import Answer, answering
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -19,25 +18,12 @@ def answers() -> Answers:
 
 @pytest.fixture
 def api(answers: Answers) -> Iterator[Api]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = answers[self.path]
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(path: str) -> Answer:
+        status, body = answers[path]
+        return Answer(body if isinstance(body, bytes) else json.dumps(body).encode(), status)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield Api(f"http://127.0.0.1:{server.server_address[1]}", "token")
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    with answering(answer) as address:
+        yield Api(address, "token")
 
 
 @pytest.mark.parametrize(

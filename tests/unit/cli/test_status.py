@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,15 @@ from cli.status import status
 from infra.embedded.folder import DataFolder
 from infra.embedded.services import Place
 from infra.embedded.suite import describe
-
-
-class Ready(BaseHTTPRequestHandler):
-    """A service of some suite."""
-
-    run = ""
-
-    def do_GET(self) -> None:
-        body = json.dumps({"ready": True, "reasons": [], "suite": type(self).run}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None: ...
+from tests.support.answering import Answer, answering
 
 
 @contextmanager
-def answering(run: str) -> Generator[int]:
+def ready(run: str) -> Generator[int]:
     """One port behind which every service of that run says that it is ready."""
-    server = HTTPServer(("127.0.0.1", 0), type("Ours", (Ready,), {"run": run}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+    body = json.dumps({"ready": True, "reasons": [], "suite": run}).encode()
+    with answering(lambda _: Answer(body)) as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture
@@ -77,7 +58,7 @@ def asked(folder: DataFolder) -> tuple[dict[str, Any], str]:
 
 def test_a_suite_that_runs_and_is_ready_is_said_to_be(folder: DataFolder, held: int) -> None:
     assert held
-    with answering("abc") as port:
+    with ready("abc") as port:
         described(folder, port, run="abc")
         told, why = asked(folder)
     assert not why
@@ -86,7 +67,7 @@ def test_a_suite_that_runs_and_is_ready_is_said_to_be(folder: DataFolder, held: 
 
 def test_a_service_is_ready_when_each_of_its_workers_is(folder: DataFolder, held: int) -> None:
     assert held
-    with answering("abc") as port, answering("theirs") as other:
+    with ready("abc") as port, ready("theirs") as other:
         described(folder, port, run="abc")
         record: dict[str, Any] = json.loads(folder.description.read_bytes())
         workers = [f"http://127.0.0.1:{one}" for one in (port, other)]
@@ -99,7 +80,7 @@ def test_a_service_is_ready_when_each_of_its_workers_is(folder: DataFolder, held
 
 def test_what_answers_on_the_ports_of_a_suite_that_ended_is_not_it(folder: DataFolder) -> None:
     os.close(folder.lock())
-    with answering("abc") as port:
+    with ready("abc") as port:
         described(folder, port, run="abc")
         told, why = asked(folder)
     assert "no suite runs on" in why
@@ -108,7 +89,7 @@ def test_what_answers_on_the_ports_of_a_suite_that_ended_is_not_it(folder: DataF
 
 def test_a_service_of_another_suite_on_our_port_is_not_ours(folder: DataFolder, held: int) -> None:
     assert held
-    with answering("theirs") as port:
+    with ready("theirs") as port:
         described(folder, port, run="ours")
         told, why = asked(folder)
     assert why.startswith("not ready: ")
@@ -117,7 +98,7 @@ def test_a_service_of_another_suite_on_our_port_is_not_ours(folder: DataFolder, 
 
 def test_while_a_suite_starts_the_record_of_the_one_before_does_not_count(folder: DataFolder, held: int) -> None:
     assert held
-    with answering("abc") as port:
+    with ready("abc") as port:
         described(folder, port, run="abc", pid=os.getpid() + 1)
         told, why = asked(folder)
     assert "is being started" in why
