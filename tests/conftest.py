@@ -14,7 +14,7 @@ import structlog
 
 from tests.support.gcloud import GcloudProgram
 
-gc.disable()  # until all tests are found: what is made meanwhile stays, and looking for garbage costs a third more
+gc.disable()  # until all tests are found: what is made meanwhile stays, and looking for garbage was a third of the time
 
 
 def _log_plainly() -> None:
