@@ -4,7 +4,8 @@ import importlib.metadata
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -36,6 +37,22 @@ def _needed(wanted: Requirement) -> Iterator[Requirement]:
             yield one
 
 
+def files(library: str) -> Iterator[tuple[Path, Path]]:
+    """What belongs to a distribution: its name within the folder of packages, and where it lies here.
+
+    What was compiled of it belongs to it, whether whoever installed it wrote that down or not: a service that has to
+    compile its libraries takes three times as long to start.
+    """
+    for file in importlib.metadata.files(library) or []:
+        source = Path(str(file.locate()))
+        if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
+            continue
+        yield Path(file), source
+        compiled = Path(cache_from_source(str(source)))
+        if source.suffix == ".py" and compiled.is_file():
+            yield Path(file).parent / "__pycache__" / compiled.name, compiled
+
+
 def lay_out(folder: Path, service: str) -> Path:
     """Link the service's code and its libraries, file by file, into a folder of its own."""
     (folder / "services").mkdir(parents=True)
@@ -43,18 +60,12 @@ def lay_out(folder: Path, service: str) -> Path:
     (folder / "services" / service).symlink_to(ROOT / "services" / service)
     (folder / "shared").symlink_to(ROOT / "shared")
     for library in sorted(libraries(service)):
-        _link(folder, importlib.metadata.files(library) or [])
+        for file, source in files(library):
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                target.symlink_to(source.resolve())
     return folder
-
-
-def _link(folder: Path, files: Iterable[importlib.metadata.PackagePath]) -> None:
-    for file in files:
-        if ".." in file.parts:
-            continue
-        target = folder / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            target.symlink_to(Path(str(file.locate())).resolve())
 
 
 def start(folder: Path, service: str, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":

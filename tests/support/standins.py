@@ -79,10 +79,7 @@ def python_root(root: Path) -> Path:
 
 def _install(folder: Path, libraries: Iterable[str]) -> None:
     for library in sorted(libraries):
-        for file in importlib.metadata.files(library) or []:
-            source = Path(str(file.locate()))
-            if ".." in file.parts or not source.is_file():
-                continue
+        for file, source in alone.files(library):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / file)  # with its time, by which what was compiled of it is known
 
