@@ -1,6 +1,7 @@
 """How a service's process is started: its settings, its log, its event loop, and then its life."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ WRONG_SETTINGS = 78
 
 def run(service: str, build: Build, *, loop: str = "uvloop") -> None:
     """Run a service until it is told to stop; `loop` is what it prefers, where the settings say nothing."""
+    gc.disable()
     try:
         settings = read(Settings, os.environ)
         log_to(sys.stderr, settings.log_level, service)
@@ -36,7 +38,15 @@ def run(service: str, build: Build, *, loop: str = "uvloop") -> None:
 async def _live(service: str, build: Build, settings: Settings) -> int:
     async with assembled(service, settings, os.environ) as real:
         take_over()
-        return await Lifetime(real, build(real.parts)).live()
+        lifetime = Lifetime(real, build(real.parts))
+        _begin_to_look_for_garbage()
+        return await lifetime.live()
+
+
+def _begin_to_look_for_garbage() -> None:
+    """What is there by now stays until the end, and then goes as a whole: it is never looked through again."""
+    gc.freeze()
+    gc.enable()
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -117,11 +117,12 @@ def preload(modules: Iterable[str]) -> None:
 
     What cannot be imported here fails in its own process, with its own log.
     """
+    gc.disable()
     for module in modules:
         with suppress(Exception):
             importlib.import_module(module)
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def to_terminal(line: str) -> None:
