@@ -19,7 +19,7 @@ import pytest
 from shared.blobs.s3 import S3Blobs, S3Store
 from tests.support.lone_registry import World, files_of, fresh_image, serving, world
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, Store, s3_store, weed
-from tests.support.steady_load import Load, Reader, is_whole, memory, scanned
+from tests.support.steady_load import Load, Reader, is_whole, memory, memory_at_rest, scanned
 from tests.support.twins import Twin, started
 
 AWAY = float(os.environ.get("CHAOS_AWAY_SECONDS", "6"))
@@ -146,10 +146,9 @@ async def test_a_bus_that_is_away_is_felt_by_nobody_and_hears_everything_in_orde
             await is_whole(made, load, tell, what=f"bus away for {BUS_AWAY:.0f} s")
             assert not load.refusals, "somebody was told of a bus that is nobody's business"
             await scanned(made, load)
-        after = await memory(made, registry)
+            after = await memory_at_rest(made, registry)
     tell(json.dumps({"before": before, "meanwhile": meanwhile, "after": after, "reads": reader.reads}))
     assert not files_of(made.objects / "uploads"), "uploads were left"
-    assert after["lane"] == 0
     assert meanwhile["lane"] > 0
     grown = meanwhile["lane"] * LARGEST_ENTRY / 2**20
     assert meanwhile["state"] - before["state"] < 16 + grown, "the state store grew by more than what waits"

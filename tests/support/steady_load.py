@@ -172,6 +172,15 @@ async def memory(made: World, registry: Twin) -> dict[str, float]:
     return {name: round(size, 1) for name, size in megabytes.items()} | {"lane": max(lanes, default=0)}
 
 
+async def memory_at_rest(made: World, registry: Twin) -> dict[str, float]:
+    """The same once no lane holds anything: what was said last, the audit log's part above all, may still lie there."""
+    end = time.monotonic() + PATIENCE
+    while (found := await memory(made, registry))["lane"]:
+        assert time.monotonic() < end, f"a lane still holds {found['lane']} entries"
+        await asyncio.sleep(0.1)
+    return found
+
+
 def resident_megabytes(process: int) -> float:
     """What a process holds in memory."""
     status = Path(f"/proc/{process}/status").read_text()
