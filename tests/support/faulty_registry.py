@@ -8,6 +8,7 @@ the file is empty.
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -199,6 +200,7 @@ def serve() -> NoReturn:
 def again_and_again(faults: Path) -> NoReturn:
     """Serve in a child that shares what was imported; when it is dead and the point is gone, in another."""
     deaths = deaths_of(faults)
+    gc.freeze()  # or each child would look through it, and copy it in doing so
     while True:
         child = os.fork()
         if not child:
