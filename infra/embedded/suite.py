@@ -24,6 +24,7 @@ _BUS_LIBRARIES = ("pydantic", "nats", "infra.nats.__main__")
 # What the services themselves import is left to them: they do it beside each other, on all processors.
 _LIBRARIES = (
     "aiohttp.web",
+    "anyio._backends._asyncio",  # what FastStream has anyio load with the first subscription
     "cryptography.hazmat.primitives.asymmetric.ec",
     "faststream.nats",
     "joserfc.jwt",
@@ -32,7 +33,10 @@ _LIBRARIES = (
     "structlog",
     "uvloop",
     "shared.assembly",
-    "shared.lifetime",
+    "shared.bus.jetstream",
+    "shared.http.iam",
+    "shared.http.pages",
+    "shared.process",
 )
 
 
