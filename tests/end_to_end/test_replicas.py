@@ -116,10 +116,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 60.0) -> None:
     """Wait until something holds."""
+    assert await came(holds, seconds), what
+
+
+async def came(holds: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Whether something holds within that time."""
     end = time.monotonic() + seconds
     while not await holds():
-        assert time.monotonic() < end, what
+        if time.monotonic() >= end:
+            return False
         await asyncio.sleep(0.2)
+    return True
 
 
 def image_with(name: str) -> Image:
@@ -283,10 +290,20 @@ async def test_of_two_cleanups_that_find_a_repository_due_one_runs(pair: Pair, t
     def runs() -> list[dict[str, Any]]:
         return pair.call(pair.addresses("cleanup")[0], f"v1/{REPOSITORY}/swept/cleanupRuns").get("cleanupRuns", [])
 
-    with started(cleanups):
+    def set_policies(policies: dict[str, Any]) -> None:
         place = f"v1/{REPOSITORY}/swept?updateMask=cleanupPolicies"
-        pair.call(pair.addresses("registry")[0], place, {"cleanupPolicies": {"all": policy}}, verb="PATCH")
-        await until(ran_twice, "cleanup did not run")
+        pair.call(pair.addresses("registry")[0], place, {"cleanupPolicies": policies}, verb="PATCH")
+
+    with started(cleanups):
+        set_policies({"all": policy})
+        for _ in range(5):
+            if await came(ran_twice, 15):
+                break
+            # One of the other two, which rest for a day, was first: policies that come back begin with a rest anew.
+            set_policies({})
+            await asyncio.sleep(1)
+            set_policies({"all": policy})
+        assert await ran_twice(), "cleanup did not run"
     begun = sorted(datetime.fromisoformat(run["started"]).timestamp() for run in runs())
     gaps = [later - earlier for earlier, later in itertools.pairwise(begun)]
     assert min(gaps) > 1.5, gaps
