@@ -20,7 +20,6 @@ WRONG_SETTINGS = 78
 
 def run(service: str, build: Build, *, loop: str = "uvloop") -> None:
     """Run a service until it is told to stop; `loop` is what it prefers, where the settings say nothing."""
-    gc.disable()
     try:
         settings = read(Settings, os.environ)
         log_to(sys.stderr, settings.log_level, service)
@@ -44,7 +43,7 @@ async def _live(service: str, build: Build, settings: Settings) -> int:
 
 
 def _begin_to_look_for_garbage() -> None:
-    """What is there by now stays until the end, and then goes as a whole: it is never looked through again."""
+    """Services end it before their first import. What is there by now stays, and is never looked through again."""
     gc.freeze()
     gc.enable()
 

@@ -2,7 +2,7 @@
 
 import gc
 
-gc.disable()  # until all is there: what is made so far stays, and looking for garbage in it took a quarter of the time
+gc.disable()  # until all is there: what is made so far stays, and looking for garbage in it took long
 
 from services.audit_log.app import build
 from shared.process import run

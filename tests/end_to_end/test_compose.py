@@ -19,7 +19,7 @@ from tests.support import engine, standins
 from tests.support.compose import OUTSIDE, outside_settings
 from tests.support.engine import Engine
 from tests.support.layouts import LayoutWriter
-from tests.support.suite import ENTREPOT, ROOT, SERVICES, SERVICES_AT
+from tests.support.suite import ENTREPOT, ROOT, SERVICES, SERVICES_AT, environment_without_ours
 
 OURS = [service.replace("_", "-") for service in SERVICES]
 ADDRESSES = {f"ENTREPOT_{name.upper()}_ADDRESS": f"http://localhost:{5000 + at}" for name, at in SERVICES_AT.items()}
@@ -118,12 +118,11 @@ def test_a_builder_on_the_machine_builds_for_the_composed_suite(started: Engine,
 @contextmanager
 def _outside_builder(running: Engine, folder: Path) -> Generator[None]:
     """As the page tells an operator to start it."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
     with (folder / "builder.log").open("wb") as log:
         process = subprocess.Popen(
             running.inside(sys.executable, "-m", "services.builder"),
             cwd=folder,
-            env={**outside, **outside_settings(), "PYTHONPATH": str(ROOT)},
+            env={**environment_without_ours(), **outside_settings(), "PYTHONPATH": str(ROOT)},
             stdout=log,
             stderr=log,
         )

@@ -21,6 +21,11 @@ READY_SECONDS = 90.0
 STOP_SECONDS = 60.0
 
 
+def environment_without_ours() -> dict[str, str]:
+    """What a process of a test inherits: everything but settings of ours, which might be somebody else's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
+
+
 @dataclass
 class Suite:
     """A suite that was started; killed, stopped and asked by tests."""

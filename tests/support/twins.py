@@ -1,6 +1,5 @@
 """A second process of each service beside a running suite: the same bus, state and bucket, a place of its own."""
 
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from infra.embedded.folder import DataFolder
 from infra.embedded.services import Place, environment
 from tests.support.ports import free_port
-from tests.support.suite import ROOT, SERVICES, Suite
+from tests.support.suite import ROOT, SERVICES, Suite, environment_without_ours
 
 READY_SECONDS = 60.0
 
@@ -39,12 +38,11 @@ class Twin:
 
     def start(self) -> None:
         """Start it; it is not ready yet."""
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module or f"services.{self.service}"],
                 cwd=ROOT,
-                env={**outside, **self.settings},
+                env={**environment_without_ours(), **self.settings},
                 stdout=log,
                 stderr=log,
             )
